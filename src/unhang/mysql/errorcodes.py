@@ -1,0 +1,48 @@
+"""Error codes of MySQL, MariaDB and their drivers, grouped by what they mean for the caller.
+
+Decide by code, never by text: Connector/C says "Server has gone away" where PyMySQL says
+"MySQL server has gone away". Sources: MySQL and MariaDB error references, and measurements on
+MariaDB 10.11 and 11.8 and MySQL 9.7 with mysqlclient 2.3 and PyMySQL 1.2.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+TOO_MANY_CONNECTIONS: Final = 1040
+ACCESS_DENIED_DATABASE: Final = 1044
+ACCESS_DENIED: Final = 1045
+UNKNOWN_DATABASE: Final = 1049
+UNKNOWN_TABLE_COLUMN: Final = 1054
+UNKNOWN_TABLE: Final = 1109
+HOST_NOT_ALLOWED: Final = 1130
+TABLE_ACCESS_DENIED: Final = 1142
+TOO_MANY_USER_CONNECTIONS: Final = 1203
+USER_LIMIT_REACHED: Final = 1226
+PRIVILEGE_MISSING: Final = 1227
+OPTION_PREVENTS: Final = 1290
+ACCESS_DENIED_NO_PASSWORD: Final = 1698
+
+REFUSED_FOR_LOAD: Final = frozenset({1040, 1203, 1226})
+"""The server, or the account, has no connection left."""
+
+LOST: Final = frozenset({1053, 1158, 1159, 1160, 1161, 1927, 2006, 2013, 2014, 2026, 2055, 4031})
+"""The connection is gone. 2026 is every kill over TLS; 4031 is MySQL's idle timeout."""
+
+UNREACHABLE: Final = frozenset({2002, 2003, 2005})
+"""Nobody answers. A refused port is 2002 with mysqlclient and 2003 with PyMySQL."""
+
+LOGIN_REFUSED: Final = frozenset({1044, 1045, 1130, 1524, 1698, 3118, 4151})
+"""Wrong password, unknown account, host not allowed, plugin missing, account locked."""
+
+NO_PRIVILEGE: Final = frozenset({1044, 1142, 1143, 1227, 1370})
+"""The login works but may not see or do this."""
+
+
+def code_of(error: BaseException) -> int | None:
+    """The numeric code that a driver put first into its exception, or `None`.
+
+    PyMySQL's `InterfaceError(0, '')`, the second use of a dead connection, gives 0.
+    """
+    first = error.args[0] if error.args else None
+    return first if isinstance(first, int) else None
