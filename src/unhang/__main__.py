@@ -1,0 +1,5 @@
+"""`python -m unhang`."""
+
+from unhang.cli.main import run
+
+run()

@@ -1,0 +1,123 @@
+"""The drop-in option file that keeps the values over a restart of the server."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Final
+
+import psutil
+
+from unhang.survey.connect import Connection, fetch
+
+# Option files of one folder are read in the order of their names, and the last value wins.
+DROP_IN: Final = "zz-unhang.cnf"
+_USUAL_FILES: Final = (Path("/etc/my.cnf"), Path("/etc/mysql/my.cnf"))
+_DAEMONS: Final = ("mariadbd", "mysqld")
+_INCLUDE: Final = re.compile(r"^\s*!includedir\s+(\S.*?)\s*$", re.MULTILINE)
+
+
+def content_for(values: Mapping[str, int]) -> str:
+    """The drop-in's whole text."""
+    lines = "".join(f"{name} = {value}\n" for name, value in values.items())
+    return (
+        "# Written by unhang; `unhang rollback` removes it. Django must let go of a connection\n"
+        f"# before the server does: keep CONN_MAX_AGE below wait_timeout.\n[mysqld]\n{lines}"
+    )
+
+
+def find_drop_in(connection: Connection) -> Path | None:
+    """Where a drop-in of the server behind `connection` belongs, if we may write there.
+
+    Returns:
+        `None` when the server runs on another machine, includes no folder, or the folder is not
+        ours to write.
+    """
+    for folder in included_folders(_main_files(connection)):
+        if os.access(folder, os.W_OK | os.X_OK):
+            return folder / DROP_IN
+    return None
+
+
+def _main_files(connection: Connection) -> list[Path]:
+    """The option files that the daemon was started with, if it is a process of this host."""
+    row = fetch(
+        connection, "SELECT @@pid_file AS pid_file, @@datadir AS datadir, @@hostname AS hostname"
+    )[0]
+    if row["hostname"] != socket.gethostname():
+        return []  # the same path here would be another server's
+    try:
+        pid = int(Path(row["datadir"], row["pid_file"]).read_text().strip())
+        command = psutil.Process(pid).cmdline()
+    except (OSError, ValueError, psutil.Error):
+        return []
+    if not any(Path(part).name in _DAEMONS for part in command):
+        return []
+    for argument in command:
+        if argument.startswith("--defaults-file="):
+            return [Path(argument.partition("=")[2])]
+    return list(_USUAL_FILES)
+
+
+def included_folders(files: list[Path]) -> Iterator[Path]:
+    """The folders that option files include, the one that is read last first."""
+    folders: list[Path] = []
+    for file in files:
+        try:
+            text = file.read_text(encoding="utf-8", errors="surrogateescape")
+        except OSError:
+            continue
+        folders += [Path(found) for found in _INCLUDE.findall(text)]
+    yield from (folder for folder in reversed(folders) if folder.is_dir())
+
+
+def read(path: Path) -> str | None:
+    """The file's text, or `None` if there is no such file."""
+    try:
+        return path.read_text(encoding="utf-8", errors="surrogateescape")
+    except FileNotFoundError:
+        return None
+
+
+def replace_file(path: Path, content: bytes | None) -> None:
+    """Put `content` in place in one step, durably; `None` deletes the file.
+
+    Mode and owner of a file that exists are kept, a symbolic link is followed. A crash leaves the
+    old file or the new one, never half of either.
+
+    Raises:
+        OSError: The folder cannot be written, or the disk is full; the old file is untouched.
+    """
+    real = Path(os.path.realpath(path))
+    if content is None:
+        real.unlink(missing_ok=True)
+    else:
+        _write_beside(real, content)
+    folder = os.open(real.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _write_beside(real: Path, content: bytes) -> None:
+    descriptor, name = tempfile.mkstemp(dir=real.parent, prefix=f".{real.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        if real.exists():
+            old = real.stat()
+            os.chown(name, old.st_uid, old.st_gid)
+            Path(name).chmod(old.st_mode & 0o7777)
+        else:
+            Path(name).chmod(0o644)
+        Path(name).replace(real)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise

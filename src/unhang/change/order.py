@@ -1,0 +1,74 @@
+"""The safe order of a change: at no moment may Django's limit be above the server's.
+
+Raising goes server first, lowering goes Django first. So, whatever the two numbers do:
+
+1. every server value that becomes longer,
+2. the settings,
+3. the application runs with them,
+4. every server value that becomes shorter.
+
+Before phase 3 is over a worker may run with the old settings or the new ones. In phases 1 to 3 the
+server allows the longer of its two values, which is above both. Only phase 4 needs all workers to
+have the new limit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from unhang import timeouts
+from unhang.change.steps import (
+    EditSettings,
+    RestartApplication,
+    SetVariable,
+    Step,
+    WriteOptionFile,
+)
+from unhang.i18n import _
+
+_RAISE, _SETTINGS, _RESTART, _LOWER = range(4)
+
+
+def in_safe_order(steps: Iterable[Step]) -> tuple[Step, ...]:
+    """The steps by phase; within a phase as they came.
+
+    A restart among them is replaced by the one this order needs.
+    """
+    kept = [step for step in steps if not isinstance(step, RestartApplication)]
+    restart = needed_restart(kept)
+    return tuple(sorted([*kept, *([restart] if restart else [])], key=_phase))
+
+
+def needed_restart(steps: Sequence[Step]) -> RestartApplication | None:
+    """The wait that belongs between the settings and a shorter server value, if any."""
+    edits = [step for step in steps if isinstance(step, EditSettings)]
+    if not edits:
+        return None
+    lowered = [
+        step.after
+        for step in steps
+        if isinstance(step, SetVariable)
+        and step.variable == "wait_timeout"
+        and step.after < step.before
+    ]
+    for change in (change for edit in edits for change in edit.changes):
+        old = change.before.conn_max_age
+        for wait_timeout in lowered:
+            if not timeouts.lets_go_first(old, wait_timeout):
+                kept = _("for ever") if old is None else f"{old} s"
+                reason = _(
+                    "workers that still keep connections {kept} would lose them to a wait_timeout "
+                    "of {wait} s"
+                ).format(kept=kept, wait=wait_timeout)
+                return RestartApplication(required=True, reason=reason)
+    return RestartApplication(
+        required=False, reason=_("workers read the settings when they start; none is in danger")
+    )
+
+
+def _phase(step: Step) -> int:
+    if isinstance(step, SetVariable):
+        return _RAISE if step.after > step.before else _LOWER
+    if isinstance(step, WriteOptionFile):
+        return _RAISE if step.raises else _LOWER
+    return _SETTINGS if isinstance(step, EditSettings) else _RESTART

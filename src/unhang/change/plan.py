@@ -1,0 +1,132 @@
+"""A plan: what would change on which target, in which order, saved so that apply does just that."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from unhang.change.steps import Step, step_from_json, step_to_json
+from unhang.errors import Refused, UsageProblem
+from unhang.i18n import _
+from unhang.survey.codec import decode, encode
+
+SCHEMA: Final = 1
+
+
+@dataclass(frozen=True, slots=True)
+class ServerTarget:
+    """The server a plan is for.
+
+    Attributes:
+        name: How the steps call it: its aliases, or its address.
+        identity: What the server itself said (see `survey.model.Server`).
+        alias: The alias to reach it through; `None` when a login must be given again.
+    """
+
+    name: str
+    address: str
+    identity: str
+    version: str
+    alias: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectTarget:
+    """The project a plan is for."""
+
+    directory: str
+    settings_module: str
+    python: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Steps in safe order, and what they are for.
+
+    Attributes:
+        id: Names the plan, its journal and nothing else.
+        created_at: ISO 8601, UTC.
+        warnings: What the reader should know before saying yes.
+    """
+
+    id: str
+    created_at: str
+    made_by: str
+    servers: tuple[ServerTarget, ...]
+    project: ProjectTarget | None
+    steps: tuple[Step, ...]
+    warnings: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data with schema and hash."""
+        plain = {
+            "schema": SCHEMA,
+            "id": self.id,
+            "created_at": self.created_at,
+            "made_by": self.made_by,
+            "servers": encode(self.servers),
+            "project": encode(self.project),
+            "steps": [step_to_json(step) for step in self.steps],
+            "warnings": list(self.warnings),
+        }
+        return plain | {"hash": _hash(plain)}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Plan:
+        """The plan that `to_json` printed.
+
+        Raises:
+            ValueError: Not a plan of this schema.
+            Refused: It was edited after it was made.
+        """
+        if data.get("schema") != SCHEMA:
+            raise ValueError(f"plan schema {data.get('schema')!r} is not {SCHEMA}")
+        if data.get("hash") != _hash({k: v for k, v in data.items() if k != "hash"}):
+            raise Refused(
+                _("The plan was edited after it was made: its hash does not match."),
+                cure=_("Make a new one with unhang plan and the options you want."),
+            )
+        project = data["project"]
+        return cls(
+            id=data["id"],
+            created_at=data["created_at"],
+            made_by=data["made_by"],
+            servers=tuple(decode(ServerTarget, server) for server in data["servers"]),
+            project=decode(ProjectTarget, project) if project else None,
+            steps=tuple(step_from_json(step) for step in data["steps"]),
+            warnings=tuple(data["warnings"]),
+        )
+
+
+def _hash(plain: Mapping[str, Any]) -> str:
+    canonical = json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def save(plan: Plan, path: Path) -> None:
+    """Write the plan, readable by its owner only: it quotes lines of the settings."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+        json.dump(plan.to_json(), stream, indent=2, ensure_ascii=False)
+        stream.write("\n")
+
+
+def load(path: Path) -> Plan:
+    """A saved plan.
+
+    Raises:
+        UsageProblem: The file is missing or is not a plan.
+        Refused: It was edited.
+    """
+    try:
+        return Plan.from_json(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        message = _("{path} is not a plan: {reason}.").format(path=path, reason=reason)
+        raise UsageProblem(message, cure="unhang plan") from None

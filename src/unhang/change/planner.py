@@ -1,0 +1,211 @@
+"""From a survey to a plan: what has to change so that the client lets go first."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+import unhang
+from unhang import timeouts
+from unhang.change import option_file, patch, settings_edit
+from unhang.change.order import in_safe_order
+from unhang.change.plan import Plan, ProjectTarget, ServerTarget
+from unhang.change.steps import (
+    AliasChange,
+    DjangoValues,
+    EditSettings,
+    SetVariable,
+    Step,
+    WriteOptionFile,
+)
+from unhang.errors import Refused, UsageProblem
+from unhang.i18n import _
+from unhang.survey.model import Alias, Survey
+from unhang.survey.project import Settings
+
+VARIABLES: Final = ("wait_timeout", "interactive_timeout")
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """What the plan shall reach.
+
+    Attributes:
+        wait_timeout: For the server's two timeouts, seconds.
+        conn_max_age: For Django, seconds.
+    """
+
+    wait_timeout: int
+    conn_max_age: int
+    conn_health_checks: bool = True
+
+    @classmethod
+    def of(cls, wait_timeout: int | None = None, conn_max_age: int | None = None) -> Goal:
+        """The goal by the rule: 300, 300 and 280 unless told otherwise.
+
+        Raises:
+            UsageProblem: A value that no server takes, or a client limit that is not below.
+        """
+        wait = timeouts.RECOMMENDED_WAIT_TIMEOUT if wait_timeout is None else wait_timeout
+        try:
+            limit = timeouts.client_limit(wait)
+        except ValueError as error:
+            raise UsageProblem(
+                _("--wait-timeout {n} cannot be set: {reason}.").format(n=wait, reason=error),
+                cure=_("A server takes 0 as 1 and ends every sleeper after one second."),
+            ) from None
+        age = limit if conn_max_age is None else conn_max_age
+        if not 0 <= age <= limit:
+            raise Refused(
+                _("CONN_MAX_AGE {age} s is not safe with a wait_timeout of {wait} s.").format(
+                    age=age, wait=wait
+                ),
+                cure=_("It may be from 0 to {limit} s.").format(limit=limit),
+            )
+        return cls(wait, age)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A surveyed server and where its drop-in option file belongs, if we may write it."""
+
+    survey: Survey
+    drop_in: Path | None
+
+
+def make_plan(places: Sequence[Place], settings: Settings | None, goal: Goal) -> Plan:
+    """The steps from what is to the goal, in safe order; none when it is reached already."""
+    steps: list[Step] = []
+    targets: list[ServerTarget] = []
+    warnings: list[str] = []
+    for place in places:
+        survey = place.survey
+        name = ", ".join(alias.name for alias in survey.aliases) or survey.target
+        first = survey.aliases[0].name if survey.aliases else None
+        targets.append(
+            ServerTarget(name, survey.target, survey.server.identity, survey.server.version, first)
+        )
+        steps += _server_steps(name, place, goal)
+        warnings += _warnings(survey, goal)
+    if settings is not None:
+        aliases = [alias for place in places for alias in place.survey.aliases]
+        steps += _settings_steps(aliases, settings, goal)
+    now = datetime.now(UTC)
+    return Plan(
+        id=f"{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}",
+        created_at=now.isoformat(timespec="seconds"),
+        made_by=f"unhang {unhang.__version__}",
+        servers=tuple(targets),
+        project=_project(settings),
+        steps=in_safe_order(steps),
+        warnings=tuple(warnings),
+    )
+
+
+def _project(settings: Settings | None) -> ProjectTarget | None:
+    if settings is None:
+        return None
+    project = settings.project
+    return ProjectTarget(str(project.directory), project.settings_module, project.python)
+
+
+def _server_steps(name: str, place: Place, goal: Goal) -> Iterator[Step]:
+    server = place.survey.server
+    variables = [v for n in VARIABLES if (v := server.variables.get(n)) is not None]
+    persist = server.engine.can_persist
+    for variable in variables:
+        persisted = goal.wait_timeout if persist else None
+        if (variable.value, variable.persisted) != (goal.wait_timeout, persisted):
+            yield SetVariable(
+                name,
+                variable.name,
+                variable.value,
+                goal.wait_timeout,
+                variable.origin,
+                variable.persisted,
+                persisted,
+            )
+    if not persist:
+        yield from _drop_in_step(name, place, goal)
+
+
+def _drop_in_step(name: str, place: Place, goal: Goal) -> Iterator[Step]:
+    server = place.survey.server
+    path = place.drop_in
+    before = option_file.read(path) if path else None
+    after = option_file.content_for(dict.fromkeys(VARIABLES, goal.wait_timeout))
+    configured = all(
+        v.value == goal.wait_timeout and v.origin.kind in ("option file", "command line")
+        for n in VARIABLES
+        if (v := server.variables.get(n)) is not None
+    )
+    if before == after or configured:
+        return
+    raises = goal.wait_timeout > (server.value("wait_timeout") or 0)
+    yield WriteOptionFile(name, str(path) if path else None, before, after, raises)
+
+
+def _settings_steps(
+    aliases: Sequence[Alias], settings: Settings, goal: Goal
+) -> Iterator[EditSettings]:
+    """One step for each file that can be edited, and one for what a person has to set."""
+    after = DjangoValues(goal.conn_max_age, goal.conn_health_checks)
+    left = [
+        AliasChange(a.name, before, after)
+        for a in aliases
+        # A pool keeps its own limits, and refuses a CONN_MAX_AGE.
+        if (before := DjangoValues(a.conn_max_age, a.conn_health_checks)) != after and not a.pool
+    ]
+    for path in _candidates(settings):
+        source = text = settings_edit.read_source(path)
+        inside: list[AliasChange] = []
+        for change in left:
+            try:
+                text = settings_edit.edited(text, change.alias, change.values())
+            except settings_edit.CannotEditError:
+                continue
+            inside.append(change)
+        if inside:
+            left = [change for change in left if change not in inside]
+            diff = patch.as_diff(source, text, path.name)
+            yield EditSettings(tuple(inside), str(path), patch.between(source, text), diff)
+    if left:
+        yield EditSettings(tuple(left), None, None)
+
+
+def _candidates(settings: Settings) -> list[Path]:
+    """The settings module's file, then what it imported from the same project."""
+    first = [settings.settings_file] if settings.settings_file else []
+    inside = [
+        path
+        for path in settings.loaded_files
+        if path not in first and path.is_relative_to(settings.project.directory)
+    ]
+    return [path for path in (*first, *inside) if path.suffix == ".py" and path.is_file()]
+
+
+def _warnings(survey: Survey, goal: Goal) -> Iterator[str]:
+    if not survey.aliases:
+        yield _(
+            "No Django project was given, so nobody checked what the clients of {target} do: each "
+            "must let go of an idle connection within {limit} s."
+        ).format(target=survey.target, limit=timeouts.client_limit(goal.wait_timeout))
+    if any(
+        v.origin.kind == "command line"
+        for n in VARIABLES
+        if (v := survey.server.variables.get(n)) is not None
+    ):
+        yield _(
+            "A timeout of {target} is given on the server's command line, which wins over option "
+            "files: change it there as well, or the next restart brings it back."
+        ).format(target=survey.target)
+    waiting = sum(s.seconds > goal.wait_timeout for s in survey.sleepers)
+    if waiting:
+        yield _(
+            "{n} sessions of {target} sleep longer than {wait} s now. They keep their old limit "
+            "until they end; code that sleeps that long will find its next connection closed."
+        ).format(n=waiting, target=survey.target, wait=goal.wait_timeout)

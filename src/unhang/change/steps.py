@@ -1,0 +1,168 @@
+"""The steps a plan is made of. Each knows its undo: the inverse is a step of the same kind."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
+
+from unhang.change.patch import Patch
+from unhang.survey.codec import decode, encode
+from unhang.survey.model import Origin
+
+
+@dataclass(frozen=True, slots=True)
+class SetVariable:
+    """Give a global variable of a server another value.
+
+    Attributes:
+        server: Name of the server in the plan.
+        before, after: Values in the variable's own unit (seconds for the timeouts).
+        before_persisted, after_persisted: MySQL's `mysqld-auto.cnf`; `None` is not persisted.
+    """
+
+    server: str
+    variable: str
+    before: int
+    after: int
+    origin: Origin
+    before_persisted: int | None = None
+    after_persisted: int | None = None
+
+    @property
+    def persists(self) -> bool:
+        """Whether the step also changes what MySQL has persisted."""
+        return self.before_persisted != self.after_persisted
+
+    def inverse(self) -> SetVariable:
+        """Back to the value, and the persisted value, of before."""
+        return dataclasses.replace(
+            self,
+            before=self.after,
+            after=self.before,
+            before_persisted=self.after_persisted,
+            after_persisted=self.before_persisted,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class WriteOptionFile:
+    """Write, replace or delete a drop-in option file, so that the values survive a restart.
+
+    Attributes:
+        path: `None` when the file is out of our reach: then its content is printed.
+        before, after: The whole content; `None` means that there is no such file.
+        raises: Whether it makes `wait_timeout` longer; decides its place in the order.
+    """
+
+    server: str
+    path: str | None
+    before: str | None
+    after: str | None
+    raises: bool
+
+    def inverse(self) -> WriteOptionFile:
+        """The old bytes, or no file."""
+        return dataclasses.replace(
+            self, before=self.after, after=self.before, raises=not self.raises
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class DjangoValues:
+    """The two settings of an alias that a plan may change; seconds and a flag."""
+
+    conn_max_age: int | None
+    conn_health_checks: bool
+
+
+@dataclass(frozen=True, slots=True)
+class AliasChange:
+    """What one alias of DATABASES shall say."""
+
+    alias: str
+    before: DjangoValues
+    after: DjangoValues
+
+    def inverse(self) -> AliasChange:
+        """Back to what it said."""
+        return AliasChange(self.alias, self.after, self.before)
+
+    def values(self) -> dict[str, int | bool | None]:
+        """The settings that differ, by name, with their new values."""
+        pairs = {
+            "CONN_MAX_AGE": (self.before.conn_max_age, self.after.conn_max_age),
+            "CONN_HEALTH_CHECKS": (self.before.conn_health_checks, self.after.conn_health_checks),
+        }
+        return {name: after for name, (before, after) in pairs.items() if before != after}
+
+
+@dataclass(frozen=True, slots=True)
+class EditSettings:
+    """Change CONN_MAX_AGE and CONN_HEALTH_CHECKS of the aliases that stand in one file.
+
+    Attributes:
+        path: The file to edit; `None` when it cannot be edited with certainty.
+        patch: The edit; `None` when a person has to set the values.
+        diff: The edit as people read it.
+    """
+
+    changes: tuple[AliasChange, ...]
+    path: str | None
+    patch: Patch | None
+    diff: str = ""
+
+    def inverse(self) -> EditSettings:
+        """The file's old bytes; for a manual edit the old values."""
+        return EditSettings(
+            tuple(change.inverse() for change in self.changes),
+            self.path,
+            self.patch.inverse() if self.patch else None,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class RestartApplication:
+    """Wait until the application runs with the new settings.
+
+    Attributes:
+        required: The next steps would break workers that still run with the old settings.
+        reason: Why, with numbers.
+    """
+
+    required: bool
+    reason: str
+
+    def inverse(self) -> RestartApplication:
+        """A restart has no undo of its own; the settings' undo brings another one."""
+        return self
+
+
+Step: TypeAlias = SetVariable | WriteOptionFile | EditSettings | RestartApplication
+
+KINDS: Final[Mapping[str, type[Any]]] = {
+    "set-variable": SetVariable,
+    "write-option-file": WriteOptionFile,
+    "edit-settings": EditSettings,
+    "restart-application": RestartApplication,
+}
+_NAMES: Final = {kind: name for name, kind in KINDS.items()}
+
+
+def step_to_json(step: Step) -> dict[str, Any]:
+    """A plain dict with the step's kind."""
+    return {"kind": _NAMES[type(step)], **encode(step)}
+
+
+def step_from_json(data: Mapping[str, Any]) -> Step:
+    """The step that `step_to_json` printed.
+
+    Raises:
+        ValueError: An unknown kind, or a missing field.
+    """
+    kind = KINDS.get(data.get("kind", ""))
+    if kind is None:
+        raise ValueError(f"unknown kind of step {data.get('kind')!r}")
+    step: Step = decode(kind, data)
+    return step

@@ -1,0 +1,115 @@
+"""Reaching a plan's targets again, and making sure that they are still the same."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from unhang.change.plan import Plan, ServerTarget
+from unhang.errors import NotPermitted, StalePlan, UsageProblem
+from unhang.i18n import _
+from unhang.mysql.engine import identify
+from unhang.survey.collect import current_account
+from unhang.survey.connect import Connection, connected, fetch
+from unhang.survey.login import Login
+from unhang.survey.model import Alias
+from unhang.survey.project import Project, load_settings
+from unhang.survey.server import read_server
+
+
+@dataclass(slots=True)
+class Targets:
+    """Open connections to the servers of a plan, and its project.
+
+    Use as a context manager; the connections are opened on entering.
+    """
+
+    plan: Plan
+    login: Login | None = None
+    connections: dict[str, Connection] = field(default_factory=dict)
+    logins: dict[str, Login] = field(default_factory=dict)
+    _stack: ExitStack = field(default_factory=ExitStack)
+
+    def __enter__(self) -> Targets:
+        with ExitStack() as stack:
+            for server in self.plan.servers:
+                login = self._login_for(server)
+                connection = stack.enter_context(connected(login))
+                self.connections[server.name] = connection
+                self.logins[server.name] = login
+                _check_identity(connection, server)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self._stack.close()
+
+    @property
+    def project(self) -> Project | None:
+        """The plan's project."""
+        target = self.plan.project
+        if target is None:
+            return None
+        return Project(Path(target.directory), target.settings_module, target.python)
+
+    def aliases(self) -> dict[str, Alias]:
+        """The MySQL aliases as a fresh interpreter sees them now; none without a project."""
+        if self.project is None:
+            return {}
+        settings = load_settings(self.project)
+        return {name: settings.alias(name) for name in settings.mysql_aliases}
+
+    def _login_for(self, server: ServerTarget) -> Login:
+        if server.alias is None or self.project is None:
+            if self.login is None:
+                raise UsageProblem(
+                    _("The plan is for {address}, and no login was given.").format(
+                        address=server.address
+                    ),
+                    cure=_("Passwords are not kept in plans: give --login FILE or URL again."),
+                )
+            return self.login
+        own = load_settings(self.project).login(server.alias)
+        return own.acting_as(self.login) if self.login else own
+
+
+def _check_identity(connection: Connection, server: ServerTarget) -> None:
+    def ignore(_unseen: object) -> None: ...
+
+    now = read_server(connection, account="", unseen=ignore).identity
+    if now != server.identity:
+        raise StalePlan(
+            _("{address} is another server than the one the plan was made for.").format(
+                address=server.address
+            ),
+            cure=_("The plan was made for {then}; now {now} answers. Make a new plan.").format(
+                then=server.identity, now=now
+            ),
+        )
+
+
+def check_may_change(connection: Connection) -> None:
+    """Whether this account may set global variables, found out without setting one.
+
+    Raises:
+        NotPermitted: It may not; the cure is the GRANT.
+    """
+    version = fetch(connection, "SELECT @@version AS v, @@version_comment AS c")[0]
+    engine = identify(version["v"], version["c"])
+    wanted = "SUPER" if engine.kind == "mariadb" else "SYSTEM_VARIABLES_ADMIN"
+    grants = [str(text) for row in fetch(connection, "SHOW GRANTS") for text in row.values()]
+    enough = ("ALL PRIVILEGES ON *.*", "SUPER", "SYSTEM_VARIABLES_ADMIN")
+    # What comes with a role ("GRANT `dba` TO …") is not listed; then only trying tells.
+    by_role = any(" ON " not in text and text.startswith("GRANT `") for text in grants)
+    if by_role or any(name in text for name in enough for text in grants):
+        return
+    account = current_account(connection)
+    raise NotPermitted(
+        _("The account {account} may not set global variables; nothing was changed.").format(
+            account=account
+        ),
+        cure=_(
+            "GRANT {privilege} ON *.* TO {account};\nor give another account with --login."
+        ).format(privilege=wanted, account=account),
+    )

@@ -1,0 +1,102 @@
+"""What the verbs that follow a plan share: the state folder, a person at the terminal, targets."""
+
+from __future__ import annotations
+
+import getpass
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Final, TypeAlias
+
+import typer
+from rich.markup import escape
+
+from unhang.change import journal as journals
+from unhang.change.actions import Restart
+from unhang.change.journal import Journal
+from unhang.change.plan import Plan, load
+from unhang.change.targets import Targets
+from unhang.cli.output import confirm, out
+from unhang.errors import UsageProblem
+from unhang.i18n import _
+from unhang.survey import login as logins
+
+STATE_FOLDER: Final = ".unhang"
+
+StateDirOption: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        "--state-dir",
+        metavar="DIR",
+        help="Plans, journals and history; default: .unhang beside manage.py.",
+    ),
+]
+RestartCommandOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--restart-command", metavar="CMD", help="Run to make the application read its settings."
+    ),
+]
+RestartedOption: TypeAlias = Annotated[
+    bool, typer.Option("--restarted", help="Every worker already runs with the new settings.")
+]
+YesOption: TypeAlias = Annotated[
+    bool, typer.Option("--yes", help="Do not ask; for scripts that have looked at the plan.")
+]
+
+
+def state_folder(given: Path | None, project: Path | None = None) -> Path:
+    """The folder for plans, journals and history."""
+    return given or (project or Path.cwd()) / STATE_FOLDER
+
+
+def who() -> str:
+    """The person and the host, for the message that somebody else gets."""
+    return f"{getpass.getuser()}@{socket.gethostname()}"
+
+
+class Terminal:
+    """The person at the terminal, if there is one."""
+
+    def tell(self, text: str) -> None:
+        out.print(f"  {escape(text)}")
+
+    def ask(self, text: str) -> bool:
+        out.print(f"  [bold]{escape(text)}[/]")
+        return confirm(_("  Type yes"))
+
+
+def restart_of(command: str | None, restarted: bool) -> Restart:
+    """How the application gets restarted."""
+    return Restart(command, done=restarted)
+
+
+def find_journal(which: Path | None, state_dir: Path | None) -> Journal:
+    """The journal of a plan file, a journal file itself, or the newest one.
+
+    Raises:
+        UsageProblem: Nothing was applied, or the file is neither.
+    """
+    if which is None:
+        return journals.newest(state_folder(state_dir))
+    if which.suffix == ".jsonl":
+        return journals.read(which)
+    plan = load(which)
+    path = state_folder(state_dir, _directory(plan)) / "journal" / f"{plan.id}.jsonl"
+    if not path.exists():
+        raise UsageProblem(
+            _("The plan {id} was never applied.").format(id=plan.id), cure=f"unhang apply {which}"
+        )
+    return journals.read(path)
+
+
+def _directory(plan: Plan) -> Path | None:
+    return Path(plan.project.directory) if plan.project else None
+
+
+@contextmanager
+def reached(plan: Plan, login: str | None) -> Iterator[Targets]:
+    """The plan's targets, connected and proven to be the same."""
+    with Targets(plan, logins.parse(login) if login else None) as targets:
+        yield targets

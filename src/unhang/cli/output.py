@@ -1,0 +1,84 @@
+"""What every verb shares for talking to people and to machines."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any, Final
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.padding import Padding
+from rich.text import Text
+
+from unhang.errors import UnhangError
+from unhang.i18n import _
+from unhang.rules.model import Finding, Severity
+
+# Rich honours NO_COLOR, and drops colour by itself when the output is no terminal.
+out: Final = Console(highlight=False, soft_wrap=False)
+err: Final = Console(stderr=True, highlight=False)
+
+SCHEMA: Final = 1
+
+_STYLES: Final[Mapping[Severity, str]] = {
+    "critical": "bold red",
+    "warning": "yellow",
+    "notice": "cyan",
+}
+
+
+class Format(StrEnum):
+    """How a verb prints."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+def print_json(command: str, content: Mapping[str, Any]) -> None:
+    """One JSON document on standard output, with the schema's number and the verb's name."""
+    document = {"schema": SCHEMA, "command": command, **content}
+    json.dump(document, sys.stdout, indent=2, ensure_ascii=False)
+    sys.stdout.write("\n")
+
+
+def print_error(error: UnhangError) -> None:
+    """What happened and what to do, on standard error."""
+    err.print(f"[bold red]{_('error')}:[/] {escape(error.message)}")
+    if error.cure:
+        for line in error.cure.splitlines():
+            err.print(Text(f"  {line}"), soft_wrap=True)
+
+
+def print_finding(finding: Finding) -> None:
+    """A finding with its evidence and its cure; severity is a word, not only a colour."""
+    style = _STYLES[finding.severity]
+    out.print(
+        f"[{style}]{_(finding.severity).upper():8}[/] [bold]{finding.rule}[/] "
+        f"[dim]{escape(finding.subject)}[/]"
+    )
+    out.print(Padding(Text(finding.sentence), (0, 0, 0, 2)))
+    evidence = " · ".join(f"{name} {value}" for name, value in finding.evidence)
+    out.print(Padding(Text(evidence, style="dim"), (0, 0, 0, 2)))
+    print_paste(finding.cure)
+    out.print()
+
+
+def print_paste(text: str) -> None:
+    """Lines that people copy: indented, and never broken to fit the terminal."""
+    for line in text.rstrip().splitlines():
+        out.print(Text(f"    {line}", style="green"), soft_wrap=True)
+
+
+def confirm(question: str) -> bool:
+    """Whether a person typed `yes`, the only word that confirms.
+
+    Without a terminal nobody can: the answer is no.
+    """
+    if not sys.stdin.isatty():
+        return False
+    answer: str = typer.prompt(question, default="", show_default=False)
+    return answer == "yes"

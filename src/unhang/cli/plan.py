@@ -1,0 +1,145 @@
+"""`unhang plan`: what would change and why, saved as a file that `apply` follows exactly."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+from rich.padding import Padding
+from rich.text import Text
+
+from unhang.change import plan as plans
+from unhang.change.actions import describe, lines_of, statements
+from unhang.change.journal import keep_out_of_git
+from unhang.change.option_file import find_drop_in
+from unhang.change.plan import Plan
+from unhang.change.planner import Goal, Place, make_plan
+from unhang.change.steps import EditSettings, RestartApplication, SetVariable, Step
+from unhang.cli import options
+from unhang.cli.change_options import StateDirOption, state_folder
+from unhang.cli.output import Format, out, print_json
+from unhang.errors import UsageProblem
+from unhang.i18n import _, ngettext
+from unhang.mysql.engine import identify
+from unhang.survey.collect import Target, survey_over
+from unhang.survey.connect import connected
+
+
+def plan(
+    wait_timeout: Annotated[
+        int | None,
+        typer.Option("--wait-timeout", metavar="S", help="Seconds; default 300. Gives the rest."),
+    ] = None,
+    conn_max_age: Annotated[
+        int | None,
+        typer.Option("--conn-max-age", metavar="S", help="Seconds; default by the rule: 280."),
+    ] = None,
+    output_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", "-o", metavar="FILE", help="Where to save; default: .unhang/ID.json."
+        ),
+    ] = None,
+    option_dir: Annotated[
+        Path | None,
+        typer.Option("--option-dir", metavar="DIR", help="Folder the server reads drop-ins from."),
+    ] = None,
+    settings: options.SettingsOption = None,
+    project: options.ProjectOption = None,
+    alias: options.AliasOption = None,
+    dsn: options.DsnOption = None,
+    option_file: options.OptionFileOption = None,
+    login: options.LoginOption = None,
+    python: options.PythonOption = None,
+    state_dir: StateDirOption = None,
+    output: options.FormatOption = Format.TEXT,
+) -> None:
+    """Show what would change and why. Changes nothing, and saves the plan."""
+    goal = Goal.of(wait_timeout, conn_max_age)
+    scope = options.resolve(
+        settings=settings,
+        project=project,
+        python=python,
+        dsn=dsn,
+        option_file=option_file,
+        login=login,
+        aliases=alias or (),
+    )
+    if option_dir and not option_dir.is_dir():
+        raise UsageProblem(_("There is no folder {path}.").format(path=option_dir))
+    places = [_look(target, option_dir) for target in scope.targets]
+    made = make_plan(places, scope.settings, goal)
+    folder = state_folder(state_dir, scope.project.directory if scope.project else None)
+    path = output_file or folder / f"plan-{made.id}.json"
+    if made.steps:
+        plans.save(made, path)
+        if output_file is None:
+            keep_out_of_git(folder)
+    if output is Format.JSON:
+        print_json("plan", {"plan": made.to_json(), "file": str(path) if made.steps else None})
+    else:
+        print_plan(made)
+        _print_next(made, path)
+    raise typer.Exit(1 if made.steps else 0)
+
+
+def _look(target: Target, option_dir: Path | None) -> Place:
+    with connected(target.login) as connection:
+        survey = survey_over(connection, target)
+        drop_in = option_dir / "zz-unhang.cnf" if option_dir else find_drop_in(connection)
+    return Place(survey, drop_in)
+
+
+def print_plan(made: Plan) -> None:
+    """The steps in order, each with what it does and how it is undone."""
+    for server in made.servers:
+        engine = identify(server.version)
+        out.print(f"[bold]{escape(server.name)}[/]: {engine} {_('at')} {escape(server.address)}")
+    for number, step in enumerate(made.steps, 1):
+        out.print(f"\n[bold]{number}.[/] {escape(describe(step))}")
+        out.print(Padding(_detail(step), (0, 0, 0, 3)))
+        if not isinstance(step, RestartApplication):
+            undo = _("undo: {text}").format(text=describe(step.inverse()))
+            out.print(Padding(Text(undo, style="dim"), (0, 0, 0, 3)))
+    for warning in made.warnings:
+        out.print(f"\n[yellow]{_('NOTE')}[/] {escape(warning)}")
+
+
+def _detail(step: Step) -> Text:
+    if isinstance(step, SetVariable):
+        why = _("it was {before}, from: {origin}").format(before=step.before, origin=step.origin)
+        return Text.assemble(("\n".join(f"{s};" for s in statements(step)), "green"), f"\n{why}")
+    if isinstance(step, EditSettings):
+        if step.path is None:
+            return Text(
+                _("computed there, so nothing is edited; you set:\n{lines}").format(
+                    lines=lines_of(step)
+                )
+            )
+        text = Text()
+        for line in step.diff.splitlines()[2:]:
+            style = {"+": "green", "-": "red"}.get(line[:1], "dim")
+            text.append(line + "\n", style=style)
+        text.rstrip()
+        return text
+    if isinstance(step, RestartApplication):
+        when = _("waits for it") if step.required else _("does not wait for it")
+        return Text(f"{when}: {step.reason}")
+    text = Text()
+    for line in (step.after or "").splitlines():
+        text.append(f"+ {line}\n", style="green")
+    text.rstrip()
+    if step.path is None:
+        text.append("\n" + _("The file is out of reach from here; the content is printed for you."))
+    return text
+
+
+def _print_next(made: Plan, path: Path) -> None:
+    if not made.steps:
+        out.print(f"\n[green]{_('Nothing to change: everything is as the plan would have it.')}[/]")
+        return
+    total = ngettext("{n} step", "{n} steps", len(made.steps)).format(n=len(made.steps))
+    out.print(f"\n{total}. " + _("Nothing was changed. To do exactly this:"))
+    out.print(Text(f"unhang apply {path}", style="bold"), soft_wrap=True)

@@ -1,0 +1,72 @@
+"""`unhang rollback`: back to the values of before, in the safe order of the way back."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from unhang.change import journal as journals
+from unhang.change.actions import Surroundings, describe
+from unhang.change.apply import Walk
+from unhang.change.order import in_safe_order
+from unhang.cli import options
+from unhang.cli.change_options import (
+    RestartCommandOption,
+    RestartedOption,
+    StateDirOption,
+    Terminal,
+    YesOption,
+    find_journal,
+    reached,
+    restart_of,
+    who,
+)
+from unhang.cli.output import confirm, out
+from unhang.errors import Refused, UsageProblem
+from unhang.i18n import _
+
+ROLLED_BACK = 6
+
+
+def rollback(
+    which: Annotated[
+        Path | None,
+        typer.Argument(metavar="[PLAN|JOURNAL]", help="Default: what was applied last."),
+    ] = None,
+    login: options.LoginOption = None,
+    restart_command: RestartCommandOption = None,
+    restarted: RestartedOption = False,
+    yes: YesOption = False,
+    state_dir: StateDirOption = None,
+) -> None:
+    """Restore what was there before: server values, option file, settings file."""
+    journal = find_journal(which, state_dir)
+    with journals.exclusive(journal.path.parent.parent, who()):
+        journal = journals.read(journal.path)
+        if journal.rolled_back:
+            out.print(_("The plan {id} is rolled back already.").format(id=journal.plan.id))
+            return
+        steps = in_safe_order(journal.plan.steps[n].inverse() for n in journal.begun())
+        for number, step in enumerate(steps, 1):
+            out.print(f"[bold]{number}.[/] {escape(describe(step))}")
+        if not yes:
+            _ask()
+        with reached(journal.plan, login) as targets:
+            around = Surroundings(targets, Terminal(), restart_of(restart_command, restarted))
+            Walk(journal, around).back()
+    out.print(f"[green]{_('Rolled back: everything is as it was before.')}[/]")
+    raise typer.Exit(ROLLED_BACK)
+
+
+def _ask() -> None:
+    if not sys.stdin.isatty():
+        raise UsageProblem(
+            _("Nobody is at a terminal to say yes; nothing was changed."),
+            cure=_("In a script give --yes."),
+        )
+    if not confirm(_("Only 'yes' will be accepted to roll back")):
+        raise Refused(_("You did not say yes; nothing was changed."))

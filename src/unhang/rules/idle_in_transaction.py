@@ -1,0 +1,79 @@
+"""UH202: a sleeper holds a transaction open."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from unhang.i18n import _, ngettext
+from unhang.rules.model import Finding, Rule
+from unhang.rules.text import seconds
+from unhang.survey.model import Session, Survey
+
+LONG_SECONDS: Final = 5.0
+"""A transaction that sleeps this long waits for a person or another service, not for Python."""
+
+_SHOWN: Final = 5
+
+
+def judge(survey: Survey) -> Iterator[Finding]:
+    found = sorted(
+        (
+            session
+            for session in survey.sessions
+            if session.is_idle_in_transaction and session.seconds >= LONG_SECONDS
+        ),
+        key=lambda session: -session.seconds,
+    )
+    if not found:
+        return
+    count = len(found)
+    yield Finding(
+        RULE.id,
+        "critical" if any(session.rows_locked for session in found) else "warning",
+        survey.target,
+        ngettext(
+            "{n} session sleeps inside an open transaction, for {oldest}: its locks make others "
+            "wait, and ending it loses its work.",
+            "{n} sessions sleep inside open transactions, the oldest for {oldest}: their locks "
+            "make others wait, and ending them loses their work.",
+            count,
+        ).format(n=count, oldest=seconds(found[0].seconds)),
+        tuple(
+            (_("session {id}").format(id=session.id), _describe(session))
+            for session in found[:_SHOWN]
+        ),
+        "SELECT * FROM information_schema.INNODB_TRX ORDER BY trx_started LIMIT 5;\n"
+        + _("# then ask its owner; commit or roll back before waiting for anything outside."),
+    )
+
+
+def _describe(session: Session) -> str:
+    return _(
+        "{user}@{host}, asleep {asleep}, transaction {age}, {locked} rows locked, {modified} "
+        "modified"
+    ).format(
+        user=session.user,
+        host=session.host,
+        asleep=seconds(session.seconds),
+        age=seconds(session.transaction_seconds or 0),
+        locked=session.rows_locked,
+        modified=session.rows_modified,
+    )
+
+
+def _story() -> str:
+    return _(
+        "A sleeper is one of two things. An idle one takes a slot, nothing more. One that is idle "
+        "in a transaction also holds row locks, metadata locks and an old snapshot: others wait "
+        "for it (an ALTER TABLE, then everybody behind it), and the server cannot purge.\n\n"
+        "Typical owners: atomic() around a call to an outside service, a transaction in a shell "
+        "that somebody left, autocommit switched off with a SELECT nobody commits, a worker whose "
+        "network path died.\n\n"
+        "It is not safe to end such a session without asking: its work is rolled back. unhang "
+        "shows it and leaves it alone. MariaDB can bound it (idle_transaction_timeout); MySQL "
+        "cannot. A transaction that has not touched a table yet is not seen by InnoDB."
+    )
+
+
+RULE = Rule("UH202", _("Sleepers inside a transaction"), _story, judge)

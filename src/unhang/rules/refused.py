@@ -1,0 +1,85 @@
+"""UH303: clients were refused for want of a connection."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from unhang.i18n import _
+from unhang.rules.model import Finding, Rule
+from unhang.rules.text import seconds
+from unhang.survey.model import Survey
+
+
+def judge(survey: Survey) -> Iterator[Finding]:
+    yield from (_exact if survey.server.engine.counts_refusals else _inferred)(survey)
+
+
+def _exact(survey: Survey) -> Iterator[Finding]:
+    status = survey.server.status
+    refused = status.get("Connection_errors_max_connections", 0)
+    if refused:
+        yield _finding(
+            survey,
+            _("{n} clients were refused with error 1040 since the server started.").format(
+                n=refused
+            ),
+            (("Connection_errors_max_connections", str(refused)),),
+        )
+
+
+def _inferred(survey: Survey) -> Iterator[Finding]:
+    """MariaDB: the limit was reached, and connects failed for another reason than a password."""
+    status, limit = survey.server.status, survey.server.value("max_connections")
+    peak = status.get("Max_used_connections", 0)
+    aborted = status.get("Aborted_connects", 0)
+    failed = aborted - status.get("Access_denied_errors", 0)
+    if not limit or peak < limit or failed <= 0:
+        return
+    yield _finding(
+        survey,
+        _(
+            "The limit was reached ({peak} of {limit}) and up to {n} clients were refused since "
+            "the server started."
+        ).format(peak=peak, limit=limit, n=failed),
+        (
+            ("Max_used_connections", str(peak)),
+            ("Aborted_connects", str(aborted)),
+            ("Access_denied_errors", str(status.get("Access_denied_errors", "?"))),
+            (
+                "Connection_errors_max_connections",
+                _("{n} (MariaDB does not count these refusals there)").format(
+                    n=status.get("Connection_errors_max_connections", 0)
+                ),
+            ),
+        ),
+    )
+
+
+def _finding(survey: Survey, sentence: str, evidence: tuple[tuple[str, str], ...]) -> Finding:
+    return Finding(
+        RULE.id,
+        "critical",
+        survey.target,
+        sentence,
+        (
+            *evidence,
+            ("max_connections", str(survey.server.value("max_connections"))),
+            (_("since"), seconds(survey.server.status.get("Uptime", 0))),
+        ),
+        _("unhang watch     # see when it happens, and what takes the connections then"),
+    )
+
+
+def _story() -> str:
+    return _(
+        'A refused client gets error 1040, "Too many connections", and its request fails.\n\n'
+        "MySQL counts each refusal in Connection_errors_max_connections. MariaDB does not: there "
+        "that counter stays at 0 while clients are refused, because it counts only a client that "
+        "also found the connection reserved for administrators taken. So on MariaDB unhang looks "
+        "at two things: Max_used_connections reached max_connections, and Aborted_connects is "
+        "higher than the failed logins in Access_denied_errors. Port scans and health checks of "
+        'load balancers raise Aborted_connects too, hence "up to".'
+    )
+
+
+RULE = Rule("UH303", _("Clients were refused"), _story, judge)

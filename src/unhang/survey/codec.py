@@ -1,0 +1,56 @@
+"""Frozen dataclasses to plain JSON data and back, led by their type hints."""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any, TypeVar, cast
+
+T = TypeVar("T")
+
+
+def encode(value: Any) -> Any:
+    """Dataclasses, mappings and sequences as dicts, lists and scalars."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {
+            field.name: encode(getattr(value, field.name)) for field in dataclasses.fields(value)
+        }
+    if isinstance(value, Mapping):
+        return {str(key): encode(item) for key, item in value.items()}
+    if isinstance(value, tuple | list | frozenset):
+        return [encode(item) for item in value]
+    return value
+
+
+def decode(kind: type[T], data: Mapping[str, Any]) -> T:
+    """An instance of the dataclass `kind` from what `encode` made of it.
+
+    Unknown keys are ignored, so that an older version can read a newer file of the same schema.
+
+    Raises:
+        ValueError: A field without a default is missing.
+    """
+    hints = typing.get_type_hints(kind)
+    fields = dataclasses.fields(cast(Any, kind))
+    values = {f.name: _decode_as(hints[f.name], data[f.name]) for f in fields if f.name in data}
+    try:
+        return kind(**values)
+    except TypeError as error:
+        raise ValueError(f"{kind.__name__}: {error}") from None
+
+
+def _decode_as(hint: Any, data: Any) -> Any:
+    if data is None:
+        return None
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (types.UnionType, typing.Union):
+        return _decode_as(next(a for a in arguments if a is not type(None)), data)
+    if origin is tuple:
+        return tuple(_decode_as(arguments[0], item) for item in data)
+    if origin is not None and isinstance(origin, type) and issubclass(origin, Mapping):
+        return {key: _decode_as(arguments[1], item) for key, item in data.items()}
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        return decode(hint, data)
+    return data

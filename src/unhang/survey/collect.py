@@ -1,0 +1,136 @@
+"""Taking a survey: one for each server that a project, or a login, leads to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+import pymysql
+
+from unhang.errors import CannotConnect, UsageProblem
+from unhang.i18n import _
+from unhang.survey.connect import Connection, connected, fetch
+from unhang.survey.login import Login
+from unhang.survey.model import Alias, Survey, Unseen, Workers
+from unhang.survey.project import Settings
+from unhang.survey.server import read_server
+from unhang.survey.sessions import read_sessions
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One server to look at, and Django's aliases on it.
+
+    Attributes:
+        login: The account that looks (and, in a plan, that changes).
+    """
+
+    login: Login
+    aliases: tuple[Alias, ...] = ()
+    workers: Workers | None = None
+
+    @property
+    def name(self) -> str:
+        """The aliases' names, or the address when there is no project."""
+        return ", ".join(alias.name for alias in self.aliases) or self.login.address
+
+
+def targets_of(
+    settings: Settings,
+    *,
+    only: Sequence[str] = (),
+    login: Login | None = None,
+    workers: Workers | None = None,
+) -> tuple[Target, ...]:
+    """The servers behind a project's MySQL aliases, each once.
+
+    Args:
+        only: Names of aliases to look at; empty means all with a MySQL engine.
+        login: The account to use instead of the application's own.
+
+    Raises:
+        UsageProblem: No such alias, or none with a MySQL engine.
+    """
+    groups: dict[tuple[str, int], list[str]] = {}
+    for name in _chosen(settings, only):
+        groups.setdefault(settings.login(name).server_key, []).append(name)
+    targets = []
+    for names in groups.values():
+        own = settings.login(names[0])
+        aliases = tuple(settings.alias(name) for name in names)
+        targets.append(Target(own.acting_as(login) if login else own, aliases, workers))
+    return tuple(targets)
+
+
+def _chosen(settings: Settings, only: Sequence[str]) -> Sequence[str]:
+    for name in only:
+        if name not in settings.databases:
+            known = ", ".join(settings.databases) or _("none")
+            message = _("DATABASES has no alias {name}; it has: {known}.")
+            raise UsageProblem(message.format(name=name, known=known))
+        if name not in settings.mysql_aliases:
+            engine = settings.databases[name]["ENGINE"]
+            message = _("The alias {name} is not MySQL or MariaDB: its ENGINE is {engine}.")
+            raise UsageProblem(message.format(name=name, engine=engine))
+    chosen = only or settings.mysql_aliases
+    if not chosen:
+        module = settings.project.settings_module
+        message = _("No database in {module} has a MySQL engine.")
+        raise UsageProblem(
+            message.format(module=module),
+            cure=_(
+                "unhang looks at MySQL and MariaDB; name another --settings module, or a --dsn."
+            ),
+        )
+    return chosen
+
+
+def take_survey(target: Target) -> Survey:
+    """Look at one server once, with whatever this account may see.
+
+    Raises:
+        CannotConnect: Nobody answers, or the server went away while it was asked.
+        NotPermitted: The account is refused.
+    """
+    with connected(target.login) as connection:
+        try:
+            return survey_over(connection, target)
+        except pymysql.err.MySQLError as error:
+            text = error.args[-1] if error.args else error
+            message = _("{address} stopped answering during the survey: {text}")
+            raise CannotConnect(message.format(address=target.login.address, text=text)) from None
+
+
+def survey_over(connection: Connection, target: Target) -> Survey:
+    """The same over a connection that is already open."""
+    account = current_account(connection)
+    unseen: list[Unseen] = []
+    server = read_server(connection, account=account, unseen=unseen.append)
+    sessions = read_sessions(connection, server.engine, account=account, unseen=unseen.append)
+    return Survey(
+        taken_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
+        target=target.login.address,
+        account=account,
+        server=server,
+        sessions=sessions,
+        aliases=target.aliases,
+        workers=target.workers,
+        unseen=tuple(_once(unseen)),
+    )
+
+
+def current_account(connection: Connection) -> str:
+    """Our account as GRANT wants it written: `'shop'@'%'`."""
+    text = str(fetch(connection, "SELECT CURRENT_USER() AS account")[0]["account"])
+    user, __, host = text.rpartition("@")
+    return f"'{user}'@'{host}'"
+
+
+def _once(unseen: Iterable[Unseen]) -> list[Unseen]:
+    """One entry a GRANT: what it would show, together."""
+    merged: dict[str, Unseen] = {}
+    for entry in unseen:
+        known = merged.get(entry.grant)
+        merged[entry.grant] = replace(known, what=f"{known.what}; {entry.what}") if known else entry
+    return list(merged.values())

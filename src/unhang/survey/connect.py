@@ -1,0 +1,125 @@
+"""Opening the tool's own connections, and saying in one sentence why one could not be opened."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+import pymysql
+import pymysql.cursors
+
+from unhang.errors import CannotConnect, NotPermitted, UnhangError
+from unhang.i18n import _
+from unhang.mysql import errorcodes
+from unhang.survey.login import Login
+
+CONNECT_SECONDS: Final = 10
+# PyMySQL's connect timeout does not cover the greeting: a frozen server would hold us for ever.
+READ_SECONDS: Final = 30
+
+if TYPE_CHECKING:
+    # Generic in the type stubs only.
+    Connection: TypeAlias = pymysql.connections.Connection[pymysql.cursors.DictCursor]
+else:
+    Connection = pymysql.connections.Connection
+
+Row = Mapping[str, Any]
+
+
+def open_connection(login: Login) -> Connection:
+    """A connection in autocommit mode whose rows are dicts; the caller closes it.
+
+    Raises:
+        CannotConnect: Nobody answers, it is not MySQL, or the server is full.
+        NotPermitted: The account or its password is refused.
+    """
+    try:
+        return pymysql.connect(
+            host=login.host,
+            port=login.port,
+            unix_socket=login.unix_socket,
+            user=login.user or None,
+            password=login.password,
+            autocommit=True,
+            charset="utf8mb4",
+            connect_timeout=CONNECT_SECONDS,
+            read_timeout=READ_SECONDS,
+            write_timeout=READ_SECONDS,
+            program_name="unhang",
+            cursorclass=pymysql.cursors.DictCursor,
+            **_tls(login),
+        )
+    except (pymysql.err.MySQLError, OSError, IndexError, ValueError) as error:
+        # IndexError and ValueError: PyMySQL parsing the greeting of something that is not MySQL.
+        raise explain_connect_error(error, login) from None
+
+
+def _tls(login: Login) -> dict[str, Any]:
+    if login.ssl is False or (login.ssl is None and login.unix_socket):
+        # Nothing travels over a wire, and loading the CA bundle costs 40 to 80 ms.
+        return {"ssl_disabled": True}
+    return {"ssl": dict(login.ssl)} if isinstance(login.ssl, Mapping) else {}
+
+
+@contextmanager
+def connected(login: Login) -> Iterator[Connection]:
+    """An open connection that is closed at the end."""
+    connection = open_connection(login)
+    try:
+        yield connection
+    finally:
+        connection.close()
+
+
+def fetch(connection: Connection, sql: str, parameters: Sequence[Any] = ()) -> list[Row]:
+    """All rows of one statement, keys as the server names them."""
+    with connection.cursor() as cursor:
+        cursor.execute(sql, parameters or None)
+        return list(cursor.fetchall())
+
+
+def explain_connect_error(error: BaseException, login: Login) -> UnhangError:
+    """The exception to show for a connection that could not be opened."""
+    code = errorcodes.code_of(error)
+    where = {"address": login.address, "user": login.user or _("(no user)")}
+    if code in errorcodes.LOGIN_REFUSED:
+        return NotPermitted(
+            _("{address} refuses the account {user}: {text}").format(text=_text(error), **where),
+            cure=_("Check user, password and the host the account is allowed from."),
+        )
+    if code in errorcodes.REFUSED_FOR_LOAD:
+        return CannotConnect(
+            _("{address} has no connection left for {user} (error {code}).").format(
+                code=code, **where
+            ),
+            cure=_(
+                "An account with CONNECTION ADMIN may use the one reserved connection: "
+                "give it with --login."
+            ),
+        )
+    if code in errorcodes.UNREACHABLE or (code is None and isinstance(error, OSError)):
+        return CannotConnect(
+            _("Nobody answers at {address}: {text}").format(text=_text(error), **where),
+            cure=_("Check host and port, and that the server runs and listens there."),
+        )
+    if code in errorcodes.LOST:
+        return CannotConnect(
+            _("{address} took the connection and said nothing a MySQL server would say.").format(
+                **where
+            ),
+            cure=_("Check that host and port belong to MySQL or MariaDB, and that it is not hung."),
+        )
+    return CannotConnect(
+        _("{address} does not answer like a MySQL or MariaDB server: {text}").format(
+            text=_text(error), **where
+        ),
+        cure=_("Check host and port."),
+    )
+
+
+def _text(error: BaseException) -> str:
+    last = str(error.args[-1]) if error.args else type(error).__name__
+    # PyMySQL wraps the system's reason: "Can't connect to … ([Errno 111] Connection refused)".
+    reason = last.rsplit("] ", 1)[-1].rstrip(").") if "[Errno" in last else last.rstrip(".")
+    return f"{reason}."

@@ -1,0 +1,214 @@
+"""What a survey holds: facts only, immutable, printable as JSON and readable back.
+
+No judgement lives here; `unhang.rules` judges. What could not be seen is `None` or an `Unseen`,
+never a guess.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from unhang.mysql.engine import Engine, identify
+from unhang.survey.codec import decode, encode
+
+SCHEMA = 1
+
+OriginKind = Literal[
+    "compiled default", "option file", "command line", "set global", "persisted", "unknown"
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a variable's value came from.
+
+    Attributes:
+        kind: One of the ways a server gets a value.
+        path: The option file, when the server names it.
+    """
+
+    kind: OriginKind
+    path: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.path}" if self.path else self.kind
+
+
+@dataclass(frozen=True, slots=True)
+class Variable:
+    """A global variable of the server: its value in the variable's own unit, and its origin.
+
+    Attributes:
+        persisted: MySQL's `mysqld-auto.cnf` value; `None` when not persisted (or not MySQL).
+    """
+
+    name: str
+    value: int
+    origin: Origin = Origin("unknown")
+    persisted: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """One server, as it was when asked.
+
+    Attributes:
+        identity: What tells this server from every other (`server_uuid`, or host, port, data
+            directory and server id where there is none).
+        variables: Integer variables by lower-case name.
+        status: Integer status counters by their usual name (`Threads_connected`, …).
+        read_only: The server takes no writes from ordinary accounts.
+    """
+
+    version: str
+    version_comment: str
+    identity: str
+    variables: Mapping[str, Variable]
+    status: Mapping[str, int]
+    read_only: bool = False
+
+    @property
+    def engine(self) -> Engine:
+        """Engine and release, from the version text."""
+        return identify(self.version, self.version_comment)
+
+    def value(self, name: str) -> int | None:
+        """A variable's value, or `None` if this server does not have it."""
+        variable = self.variables.get(name)
+        return variable.value if variable else None
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One connection as the server sees it.
+
+    Attributes:
+        seconds: How long the session has been in its command: idle seconds of a sleeper.
+        in_transaction: `None` when nobody may see it (no PROCESS privilege).
+        transaction_seconds: Age of the open transaction.
+        wait_timeout: The session's own copy, seconds; `None` where the engine does not show it.
+    """
+
+    id: int
+    user: str
+    host: str
+    database: str | None
+    command: str
+    seconds: float
+    state: str = ""
+    in_transaction: bool | None = None
+    transaction_seconds: float | None = None
+    rows_locked: int | None = None
+    rows_modified: int | None = None
+    wait_timeout: int | None = None
+
+    @property
+    def is_sleeper(self) -> bool:
+        """Connected, and doing nothing at this moment."""
+        return self.command == "Sleep"
+
+    @property
+    def is_idle(self) -> bool:
+        """A sleeper that is known to be outside any transaction."""
+        return self.is_sleeper and self.in_transaction is False
+
+    @property
+    def is_idle_in_transaction(self) -> bool:
+        """A sleeper that holds a transaction open."""
+        return self.is_sleeper and self.in_transaction is True
+
+
+@dataclass(frozen=True, slots=True)
+class Alias:
+    """One entry of Django's DATABASES, in effect, without secrets.
+
+    Attributes:
+        conn_max_age: Seconds; 0 closes at the end of each request, `None` never.
+    """
+
+    name: str
+    engine: str
+    host: str
+    user: str
+    database: str
+    conn_max_age: int | None
+    conn_health_checks: bool
+    atomic_requests: bool = False
+    pool: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Workers:
+    """How many connections the application can open at a time.
+
+    Attributes:
+        source: Who said so: an option, the settings, or processes seen on this host.
+    """
+
+    processes: int
+    threads: int
+    source: str
+
+    @property
+    def slots(self) -> int:
+        """Requests that can run at once: each may hold one connection an alias."""
+        return self.processes * self.threads
+
+
+@dataclass(frozen=True, slots=True)
+class Unseen:
+    """Something that could not be looked at, why, and the GRANT that would show it."""
+
+    what: str
+    why: str
+    grant: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """One server and everything of ours that talks to it, at one moment.
+
+    Attributes:
+        taken_at: ISO 8601, UTC.
+        target: How the server was reached, without a password.
+        account: The account that looked, as the server names it (`CURRENT_USER()`).
+        aliases: Django's aliases on this server; empty when only a login was given.
+    """
+
+    taken_at: str
+    target: str
+    account: str
+    server: Server
+    sessions: tuple[Session, ...]
+    aliases: tuple[Alias, ...] = ()
+    workers: Workers | None = None
+    unseen: tuple[Unseen, ...] = ()
+    schema: int = field(default=SCHEMA)
+
+    @property
+    def sleepers(self) -> tuple[Session, ...]:
+        """Every session in `Sleep`, in a transaction or not."""
+        return tuple(session for session in self.sessions if session.is_sleeper)
+
+    @property
+    def app_users(self) -> frozenset[str]:
+        """The accounts that Django logs in with."""
+        return frozenset(alias.user for alias in self.aliases)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain dicts, lists and scalars, as documented in `docs/reference/json.md`."""
+        plain: dict[str, Any] = encode(self)
+        return plain
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Survey:
+        """The survey that `to_json` printed.
+
+        Raises:
+            ValueError: A schema this version does not know, or a missing field.
+        """
+        if data.get("schema") != SCHEMA:
+            raise ValueError(f"survey schema {data.get('schema')!r} is not {SCHEMA}")
+        return decode(cls, data)

@@ -1,0 +1,223 @@
+"""A Django project on disk: where it is, and what its settings say once loaded."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from unhang.errors import UsageProblem
+from unhang.i18n import _
+from unhang.survey import settings_probe
+from unhang.survey.login import Login, from_django
+from unhang.survey.model import Alias
+
+LOAD_SECONDS: Final = 60
+_MYSQL_ENGINE: Final = re.compile(r"mysql|mariadb", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """Where a project is and how its settings are loaded.
+
+    Attributes:
+        directory: What `manage.py` would put first on `sys.path`.
+        settings_module: Dotted name.
+        python: The interpreter that can import the project.
+    """
+
+    directory: Path
+    settings_module: str
+    python: str = sys.executable
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """A project's settings in effect. Holds passwords: never print it."""
+
+    project: Project
+    databases: Mapping[str, Mapping[str, Any]]
+    django_version: str
+    settings_file: Path | None
+    loaded_files: tuple[Path, ...]
+    middleware: tuple[str, ...]
+    unhang: Mapping[str, Any]
+
+    def __repr__(self) -> str:
+        return f"<Settings {self.project.settings_module}: {', '.join(self.databases)}>"
+
+    @property
+    def mysql_aliases(self) -> tuple[str, ...]:
+        """The aliases whose ENGINE is one of MySQL's, Django's own or a third party's."""
+        return tuple(
+            name
+            for name, database in self.databases.items()
+            if _MYSQL_ENGINE.search(str(database["ENGINE"]))
+        )
+
+    def login(self, alias: str) -> Login:
+        """The application's own login for an alias."""
+        return from_django(self.databases[alias])
+
+    def alias(self, name: str) -> Alias:
+        """An alias's settings in effect, without secrets."""
+        database, login = self.databases[name], self.login(name)
+        return Alias(
+            name=name,
+            engine=str(database["ENGINE"]),
+            host=login.address,
+            user=login.user,
+            database=login.database or "",
+            conn_max_age=_seconds(name, database["CONN_MAX_AGE"]),
+            conn_health_checks=bool(database["CONN_HEALTH_CHECKS"]),
+            atomic_requests=bool(database["ATOMIC_REQUESTS"]),
+            pool=bool(database["OPTIONS"].get("pool")),
+        )
+
+
+def _seconds(alias: str, value: object) -> int | None:
+    if value is None or isinstance(value, int | float):
+        return None if value is None else int(value)
+    message = _("CONN_MAX_AGE of {alias} is {value!r}, not a number of seconds.")
+    raise UsageProblem(
+        message.format(alias=alias, value=value),
+        cure=_("Django compares it with a clock: a string from the environment needs int(…)."),
+    )
+
+
+def find_project(
+    *, settings_module: str | None = None, directory: Path | None = None, python: str | None = None
+) -> Project | None:
+    """The project that the options name, else the one whose `manage.py` is in this folder.
+
+    Returns:
+        `None` when nothing names a project and there is no `manage.py`.
+
+    Raises:
+        UsageProblem: A folder without `manage.py` was named, or its settings cannot be told.
+    """
+    folder = (directory or Path.cwd()).resolve()
+    manage = folder / "manage.py"
+    module = settings_module or os.environ.get("DJANGO_SETTINGS_MODULE")
+    if module is None and manage.is_file():
+        module = _module_in(manage)
+    if module is None:
+        if directory is None:
+            return None
+        raise UsageProblem(
+            _("There is no manage.py in {folder}.").format(folder=folder),
+            cure=_("Name the settings with --settings PACKAGE.MODULE."),
+        )
+    return Project(folder, module, python or os.environ.get("UNHANG_PYTHON") or sys.executable)
+
+
+def _module_in(manage: Path) -> str:
+    """The settings module that a `manage.py` sets: a string beside DJANGO_SETTINGS_MODULE."""
+    try:
+        tree = ast.parse(manage.read_text(encoding="utf-8"))
+    except (OSError, SyntaxError, UnicodeDecodeError):
+        tree = ast.Module(body=[], type_ignores=[])
+    for call in ast.walk(tree):
+        if isinstance(call, ast.Call):
+            texts = [a.value for a in call.args if isinstance(a, ast.Constant)]
+            if texts[:1] == ["DJANGO_SETTINGS_MODULE"] and isinstance(texts[-1], str):
+                return texts[-1]
+        if isinstance(call, ast.Assign) and "DJANGO_SETTINGS_MODULE" in ast.dump(call.targets[0]):
+            value = call.value
+            if isinstance(value, ast.Constant) and isinstance(value.value, str):
+                return value.value
+    raise UsageProblem(
+        _("{manage} does not say which settings it uses.").format(manage=manage),
+        cure=_("Name them with --settings PACKAGE.MODULE."),
+    )
+
+
+def load_settings(project: Project) -> Settings:
+    """The settings as a fresh interpreter sees them now, defaults filled in.
+
+    A fresh one each time, so that an edit made a moment ago is seen, and nothing of the project
+    runs inside this process.
+
+    Raises:
+        UsageProblem: They do not load; the message holds the reason.
+    """
+    answer = _ask(project)
+    if "error" in answer:
+        raise _unloadable(project, answer)
+    file = answer["settings_file"]
+    return Settings(
+        project=project,
+        databases=answer["databases"],
+        django_version=answer["django_version"],
+        settings_file=Path(file) if file else None,
+        loaded_files=tuple(Path(name) for name in answer["loaded_files"]),
+        middleware=tuple(answer["middleware"]),
+        unhang=answer["unhang"],
+    )
+
+
+def _ask(project: Project) -> Mapping[str, Any]:
+    environment = os.environ | {
+        "DJANGO_SETTINGS_MODULE": project.settings_module,
+        # manage.py may have put more than its own folder on the path.
+        "PYTHONPATH": os.pathsep.join(
+            [str(project.directory), *filter(None, [os.environ.get("PYTHONPATH")])]
+        ),
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+    reader, writer = os.pipe()
+    with os.fdopen(reader, encoding="utf-8") as answers:
+        try:
+            process = subprocess.Popen(
+                [project.python, settings_probe.__file__, str(writer)],
+                cwd=project.directory,
+                env=environment,
+                pass_fds=[writer],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        except OSError as error:
+            os.close(writer)
+            message = _("The interpreter {python} cannot be started: {reason}.")
+            raise UsageProblem(
+                message.format(python=project.python, reason=error.strerror)
+            ) from None
+        os.close(writer)
+        with process:
+            try:
+                __, stderr = process.communicate(timeout=LOAD_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                return {"error": _("it took longer than {n} s").format(n=LOAD_SECONDS), "kind": ""}
+        text = answers.read()
+    if text:
+        answer: Mapping[str, Any] = json.loads(text)
+        return answer
+    return {"error": (stderr.strip().splitlines() or ["?"])[-1], "kind": ""}
+
+
+def _unloadable(project: Project, answer: Mapping[str, Any]) -> UsageProblem:
+    module, error = project.settings_module, answer["error"]
+    if answer["kind"] == "ModuleNotFoundError" and f"'{module.split('.')[0]}'" in error:
+        return UsageProblem(
+            _("There are no settings {module} in {folder}.").format(
+                module=module, folder=project.directory
+            ),
+            cure=_("Run it in the folder of manage.py, or name the folder with --project."),
+        )
+    return UsageProblem(
+        _("The settings {module} do not load: {error}").format(module=module, error=error),
+        cure=_(
+            "Run it where the application runs, with its environment variables; "
+            "--python names the interpreter of its virtual environment."
+        ),
+    )

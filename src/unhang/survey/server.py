@@ -1,0 +1,145 @@
+"""Facts of the server itself: identity, variables with their origin, status counters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final
+
+import pymysql
+
+from unhang.i18n import _
+from unhang.mysql import errorcodes
+from unhang.mysql.engine import Engine, identify
+from unhang.survey.connect import Connection, fetch
+from unhang.survey.model import Origin, OriginKind, Server, Unseen, Variable
+
+VARIABLES: Final = (
+    "wait_timeout",
+    "interactive_timeout",
+    "max_connections",
+    "max_user_connections",
+    "lock_wait_timeout",
+    "innodb_lock_wait_timeout",
+    "connect_timeout",
+    "extra_port",
+)
+STATUS: Final = (
+    "Threads_connected",
+    "Threads_running",
+    "Max_used_connections",
+    "Aborted_clients",
+    "Aborted_connects",
+    "Aborted_connects_preauth",
+    "Access_denied_errors",
+    "Connection_errors_max_connections",
+    "Connections",
+    "Uptime",
+)
+
+# MariaDB: information_schema.SYSTEM_VARIABLES.GLOBAL_VALUE_ORIGIN
+# MySQL: performance_schema.variables_info.VARIABLE_SOURCE
+_ORIGINS: Final[Mapping[str, OriginKind]] = {
+    "COMPILE-TIME": "compiled default",
+    "CONFIG": "option file",
+    "COMMAND-LINE": "command line",
+    "SQL": "set global",
+    "COMPILED": "compiled default",
+    "GLOBAL": "option file",
+    "SERVER": "option file",
+    "EXPLICIT": "option file",
+    "EXTRA": "option file",
+    "USER": "option file",
+    "COMMAND_LINE": "command line",
+    "PERSISTED": "persisted",
+    "DYNAMIC": "set global",
+}
+
+
+def read_server(
+    connection: Connection, *, account: str, unseen: Callable[[Unseen], None]
+) -> Server:
+    """The server behind `connection`.
+
+    Args:
+        account: Our account as the server names it, for the GRANT in an `Unseen`.
+        unseen: Called with each thing that this account may not see.
+    """
+    about = fetch(
+        connection,
+        "SELECT @@version AS version, @@version_comment AS comment, @@hostname AS hostname,"
+        " @@port AS port, @@datadir AS datadir, @@server_id AS server_id,"
+        " @@global.read_only AS read_only",
+    )[0]
+    engine = identify(about["version"], about["comment"])
+    values = _integers(_show(connection, "GLOBAL VARIABLES", VARIABLES))
+    origins = _origins(connection, engine, account=account, unseen=unseen)
+    persisted = _persisted(connection, engine, visible=bool(origins))
+    return Server(
+        version=about["version"],
+        version_comment=about["comment"],
+        identity=_identity(connection, about),
+        variables={
+            name: Variable(name, value, origins.get(name, Origin("unknown")), persisted.get(name))
+            for name, value in values.items()
+        },
+        status=_integers(_show(connection, "GLOBAL STATUS", STATUS)),
+        read_only=str(about["read_only"]) not in ("0", "OFF"),
+    )
+
+
+def _show(connection: Connection, what: str, names: Iterable[str]) -> dict[str, str]:
+    rows = fetch(connection, f"SHOW {what} WHERE Variable_name IN %s", [tuple(names)])
+    return {row["Variable_name"]: row["Value"] for row in rows}
+
+
+def _integers(values: Mapping[str, str]) -> dict[str, int]:
+    return {name: int(value) for name, value in values.items() if value.lstrip("-").isdigit()}
+
+
+def _identity(connection: Connection, about: Mapping[str, Any]) -> str:
+    # server_uuid: MySQL. MariaDB's server_uid is made of the machine's address and the port, so
+    # the data directory is needed as well to tell two instances apart.
+    uuid = _show(connection, "GLOBAL VARIABLES", ("server_uuid",)).get("server_uuid")
+    return uuid or "{hostname}:{port}:{datadir}:{server_id}".format(**about)
+
+
+def _origins(
+    connection: Connection, engine: Engine, *, account: str, unseen: Callable[[Unseen], None]
+) -> dict[str, Origin]:
+    if engine.kind == "mariadb":
+        sql = (
+            "SELECT LOWER(VARIABLE_NAME) AS name, GLOBAL_VALUE_ORIGIN AS origin,"
+            " GLOBAL_VALUE_PATH AS path FROM information_schema.SYSTEM_VARIABLES"
+            " WHERE VARIABLE_NAME IN %s"
+        )
+    else:
+        sql = (
+            "SELECT VARIABLE_NAME AS name, VARIABLE_SOURCE AS origin, VARIABLE_PATH AS path"
+            " FROM performance_schema.variables_info WHERE VARIABLE_NAME IN %s"
+        )
+    try:
+        rows = fetch(connection, sql, [VARIABLES])
+    except pymysql.err.MySQLError as error:
+        if errorcodes.code_of(error) not in errorcodes.NO_PRIVILEGE:
+            raise
+        unseen(
+            Unseen(
+                _("where the values of the server's variables come from"),
+                _("the account may not read performance_schema.variables_info"),
+                f"GRANT SELECT ON performance_schema.* TO {account};",
+            )
+        )
+        return {}
+    return {
+        row["name"]: Origin(_ORIGINS.get(row["origin"], "unknown"), row["path"] or None)
+        for row in rows
+    }
+
+
+def _persisted(connection: Connection, engine: Engine, *, visible: bool) -> dict[str, int]:
+    if not (engine.can_persist and visible):
+        return {}
+    sql = "SELECT VARIABLE_NAME, VARIABLE_VALUE FROM performance_schema.persisted_variables"
+    return _integers(
+        {row["VARIABLE_NAME"]: row["VARIABLE_VALUE"] for row in fetch(connection, sql)}
+    )
