@@ -24,6 +24,8 @@ Values = Mapping[str, int | bool | None]
 
 _REST_IS_COMMENT: Final = re.compile(r"[ \t]*(#[^\r\n]*)?(?=\r?\n|\Z)")
 
+_SURROGATE: Final = re.compile("[\udc80-\udcff]")
+
 
 class CannotEditError(Exception):
     """Why the file is left alone; a person has to set the lines."""
@@ -47,10 +49,11 @@ def edited(source: str, alias: str, values: Values) -> str:
         CannotEditError: The alias is not a literal dict here, or a value in it is computed.
     """
     try:
-        # The positions are those of the text as given; a copy would be of no use.
-        wrapper = MetadataWrapper(cst.parse_module(source), unsafe_skip_copy=True)
+        # The parser takes no bytes that are not UTF-8; one sign for another keeps the positions.
+        module = cst.parse_module(_SURROGATE.sub("?", source))
     except cst.ParserSyntaxError:
         raise CannotEditError(_("the file does not parse")) from None
+    wrapper = MetadataWrapper(module, unsafe_skip_copy=True)
     finder = _Finder(alias)
     wrapper.visit(finder)
     if finder.container is None:

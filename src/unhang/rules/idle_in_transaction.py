@@ -43,7 +43,7 @@ def judge(survey: Survey) -> Iterator[Finding]:
             (_("session {id}").format(id=session.id), _describe(session))
             for session in found[:_SHOWN]
         ),
-        "SELECT * FROM information_schema.INNODB_TRX ORDER BY trx_started LIMIT 5;\n"
+        "SELECT * FROM information_schema.INNODB_TRX ORDER BY trx_started LIMIT 5;\n"  # noqa: S608 - text to paste
         + _("# then ask its owner; commit or roll back before waiting for anything outside."),
     )
 

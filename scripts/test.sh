@@ -1,0 +1,37 @@
+#!/usr/bin/env bash
+# test.sh VENV [pytest arguments]: the whole suite on VENV's Python, then on one more interpreter,
+# so that both Djangos are tested: 5.2 runs on Python 3.11, the newest one on 3.12 and later.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+venv=$1; shift
+says() { "$1/bin/python" -c 'import sys, django
+print("Python {}.{} with Django {}".format(*sys.version_info[:2], django.get_version()))'; }
+
+# An interpreter on the other side of 3.12 than VENV's, from PATH or a version manager.
+other_python() {
+    local mine wanted candidate
+    mine=$("$venv/bin/python" -c 'import sys; print(int(sys.version_info >= (3, 12)))')
+    if [ "$mine" = 1 ]; then wanted="3.11"; else wanted="3.14 3.13 3.12"; fi
+    for version in $wanted; do
+        for candidate in "python$version" "${PYENV_ROOT:-$HOME/.pyenv}/versions/$version".*/bin/python \
+            "$HOME/.local/share/uv/python/cpython-$version".*/bin/python; do
+            if "$candidate" -c 'import venv, ensurepip' 2>/dev/null; then echo "$candidate"; return; fi
+        done
+    done
+}
+
+echo "== $(says "$venv")"
+"$venv/bin/python" -m pytest "$@"; code=$?
+other=$(other_python)
+if [ -z "$other" ]; then
+    echo "== SKIPPED: no second Python here (3.11 for Django 5.2, 3.12 or newer for the newest Django)"
+    exit $code
+fi
+second=.venv-other
+if [ ! "$second/.ready" -nt pyproject.toml ] || [ ! "$second/.ready" -nt constraints.txt ]; then
+    scripts/setup.sh "$other" "$second" || exit 1
+fi
+echo "== $(says "$second")"
+"$second/bin/python" -m pytest "$@"; second_code=$?
+[ $code -ne 0 ] && exit $code
+exit $second_code

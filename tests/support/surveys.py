@@ -1,0 +1,46 @@
+"""Surveys made by hand, for tests of the pure parts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from unhang.survey.model import Alias, Origin, Server, Session, Survey, Variable
+
+
+def a_server(
+    *, version: str = "10.11.19-MariaDB", status: dict[str, int] | None = None, **values: int
+) -> Server:
+    variables = {"wait_timeout": 300, "interactive_timeout": 300, "max_connections": 100} | values
+    return Server(
+        version=version,
+        version_comment="",
+        identity="db:3306",
+        variables={
+            name: Variable(name, value, Origin("compiled default"))
+            for name, value in variables.items()
+        },
+        status={"Threads_connected": 5, "Threads_running": 1, "Uptime": 1000} | (status or {}),
+    )
+
+
+def an_alias(name: str = "default", **values: Any) -> Alias:
+    given = {"conn_max_age": 280, "conn_health_checks": True} | values
+    return Alias(name, "django.db.backends.mysql", "db:3306", "shop", "shop", **given)
+
+
+def a_sleeper(session_id: int = 1, seconds: float = 1.0, **values: Any) -> Session:
+    given = {"user": "shop", "in_transaction": False} | values
+    return Session(
+        id=session_id, host="10.0.0.1", database="shop", command="Sleep", seconds=seconds, **given
+    )
+
+
+def a_survey(server: Server | None = None, **values: Any) -> Survey:
+    given = {"sessions": (), "aliases": (an_alias(),)} | values
+    return Survey(
+        taken_at="2026-01-01T00:00:00+00:00",
+        target="db:3306",
+        account="'root'@'%'",
+        server=server or a_server(),
+        **given,
+    )

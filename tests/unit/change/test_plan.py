@@ -1,0 +1,90 @@
+"""Plans: saved, hashed, and made only for goals that are safe."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from support.surveys import a_server, a_survey, an_alias
+from unhang.change import plan as plans
+from unhang.change.planner import Goal, Place, make_plan
+from unhang.change.steps import SetVariable, WriteOptionFile
+from unhang.errors import Refused, UsageProblem
+
+
+def a_plan(drop_in: Path | None = None) -> plans.Plan:
+    server = a_server(wait_timeout=28_800, interactive_timeout=28_800)
+    return make_plan([Place(a_survey(server), drop_in)], None, Goal.of())
+
+
+def test_the_defaults_come_from_the_rule() -> None:
+    goal = Goal.of()
+    assert (goal.wait_timeout, goal.conn_max_age, goal.conn_health_checks) == (300, 280, True)
+    assert Goal.of(60).conn_max_age == 48
+
+
+@pytest.mark.parametrize("wait", [0, -5, 40_000_000])
+def test_a_wait_timeout_that_servers_misread_is_refused(wait: int) -> None:
+    with pytest.raises(UsageProblem, match="cannot be set"):
+        Goal.of(wait)
+
+
+@pytest.mark.parametrize(("wait", "age"), [(300, 281), (300, -1), (60, 60)])
+def test_a_client_limit_that_is_not_safe_is_refused(wait: int, age: int) -> None:
+    with pytest.raises(Refused, match="not safe"):
+        Goal.of(wait, age)
+
+
+def test_a_plan_survives_its_file(tmp_path: Path) -> None:
+    plan = a_plan(tmp_path / "zz-unhang.cnf")
+    plans.save(plan, tmp_path / "plan.json")
+    assert plans.load(tmp_path / "plan.json") == plan
+    assert (tmp_path / "plan.json").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_plan_that_was_edited_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "plan.json"
+    plans.save(a_plan(), file)
+    data = json.loads(file.read_text())
+    data["steps"][0]["after"] = 1
+    file.write_text(json.dumps(data))
+    with pytest.raises(Refused, match="edited after it was made"):
+        plans.load(file)
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", '{"schema": 2}', "no json"])
+def test_what_is_no_plan_is_refused(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "plan.json"
+    file.write_text(text)
+    with pytest.raises(UsageProblem, match="is not a plan"):
+        plans.load(file)
+
+
+def test_a_reached_goal_needs_no_steps() -> None:
+    drop_in_is_there = a_survey(a_server(), aliases=(an_alias(),))
+    steps = make_plan([Place(drop_in_is_there, None)], None, Goal.of()).steps
+    assert not [step for step in steps if isinstance(step, SetVariable)]
+
+
+def test_mariadb_gets_a_drop_in_and_mysql_persists(tmp_path: Path) -> None:
+    mariadb = a_plan(tmp_path / "zz.cnf").steps
+    assert [type(step) for step in mariadb] == [SetVariable, SetVariable, WriteOptionFile]
+    server = a_server(version="9.7.4", wait_timeout=28_800, interactive_timeout=28_800)
+    mysql = make_plan([Place(a_survey(server), tmp_path / "zz.cnf")], None, Goal.of()).steps
+    assert [type(step) for step in mysql] == [SetVariable, SetVariable]
+    assert all(isinstance(step, SetVariable) and step.persists for step in mysql)
+
+
+def test_an_out_of_reach_option_file_becomes_text_to_paste() -> None:
+    (step,) = (s for s in a_plan().steps if isinstance(s, WriteOptionFile))
+    assert step.path is None
+    assert step.after is not None
+    assert "wait_timeout = 300" in step.after
+
+
+def test_a_plan_without_a_project_says_what_nobody_checked() -> None:
+    server = a_server(wait_timeout=28_800)
+    plan = make_plan([Place(a_survey(server, aliases=()), None)], None, Goal.of())
+    assert any("within 280 s" in warning for warning in plan.warnings)

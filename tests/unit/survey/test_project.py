@@ -1,0 +1,132 @@
+"""Finding a project and loading its settings in a fresh interpreter."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from unhang.errors import UsageProblem
+from unhang.survey.collect import targets_of
+from unhang.survey.project import Project, find_project, load_settings
+
+MANAGE = 'import os\nos.environ.setdefault("DJANGO_SETTINGS_MODULE", "conf.settings")\n'
+SETTINGS = """
+import sys
+print("a settings module that prints")
+SECRET_KEY = "x"
+DATABASES = {
+    "default": {"ENGINE": "django.db.backends.mysql", "NAME": "a", "USER": "u", "PASSWORD": "50%",
+                "HOST": "127.0.0.1", "PORT": "3310", "CONN_MAX_AGE": None},
+    "replica": {"ENGINE": "django.db.backends.mysql", "NAME": "a", "HOST": "127.0.0.1",
+                "PORT": 3310},
+    "log": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"},
+}
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.delenv("DJANGO_SETTINGS_MODULE", raising=False)
+    (tmp_path / "conf").mkdir()
+    (tmp_path / "conf" / "__init__.py").touch()
+    (tmp_path / "conf" / "settings.py").write_text(SETTINGS)
+    (tmp_path / "manage.py").write_text(MANAGE)
+    return tmp_path
+
+
+def test_manage_py_in_the_folder_leads_to_the_settings(folder: Path) -> None:
+    project = find_project(directory=folder)
+    assert project is not None
+    settings = load_settings(project)
+    assert settings.mysql_aliases == ("default", "replica")
+    default, replica = settings.alias("default"), settings.alias("replica")
+    assert (default.conn_max_age, default.conn_health_checks) == (None, False)
+    assert (replica.conn_max_age, replica.host) == (0, "127.0.0.1:3310")
+    assert settings.login("default").password == "50%"
+    assert settings.settings_file == folder / "conf" / "settings.py"
+
+
+def test_manage_py_may_assign_instead_of_setdefault(folder: Path) -> None:
+    (folder / "manage.py").write_text(
+        'import os\nos.environ["DJANGO_SETTINGS_MODULE"] = "conf.settings"\n'
+    )
+    project = find_project(directory=folder)
+    assert project is not None
+    assert project.settings_module == "conf.settings"
+
+
+def test_two_aliases_on_one_server_are_one_target(folder: Path) -> None:
+    settings = load_settings(Project(folder, "conf.settings"))
+    (target,) = targets_of(settings)
+    assert target.name == "default, replica"
+
+
+def test_no_manage_py_and_nothing_named_is_no_project(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DJANGO_SETTINGS_MODULE", raising=False)
+    assert find_project() is None
+
+
+def test_a_folder_without_manage_py_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("DJANGO_SETTINGS_MODULE", raising=False)
+    with pytest.raises(UsageProblem, match=r"There is no manage\.py in"):
+        find_project(directory=tmp_path)
+
+
+def test_settings_that_do_not_exist_are_one_sentence(folder: Path) -> None:
+    with pytest.raises(UsageProblem, match=r"There are no settings nowhere\.settings in"):
+        load_settings(Project(folder, "nowhere.settings"))
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        ("raise RuntimeError('no key')", "RuntimeError: no key"),
+        ("import os; os.environ['NOT_SET']", "KeyError: 'NOT_SET'"),
+        ("import sys; sys.exit('bye')", "SystemExit: bye"),
+        ("this is no python", "SyntaxError"),
+        ("import os; os._exit(3)", "do not load"),
+    ],
+)
+def test_settings_that_fail_say_why_without_a_traceback(
+    folder: Path, code: str, reason: str
+) -> None:
+    (folder / "conf" / "settings.py").write_text(code)
+    with pytest.raises(UsageProblem, match=reason) as raised:
+        load_settings(Project(folder, "conf.settings"))
+    assert "Traceback" not in str(raised.value)
+
+
+def test_an_interpreter_that_is_not_there_is_one_sentence(folder: Path) -> None:
+    with pytest.raises(UsageProblem, match="cannot be started"):
+        load_settings(Project(folder, "conf.settings", python="/no/such/python"))
+
+
+def test_an_unknown_alias_names_the_known_ones(folder: Path) -> None:
+    settings = load_settings(Project(folder, "conf.settings"))
+    with pytest.raises(UsageProblem, match="it has: default, replica, log"):
+        targets_of(settings, only=["primary"])
+
+
+def test_an_alias_that_is_not_mysql_is_refused(folder: Path) -> None:
+    settings = load_settings(Project(folder, "conf.settings"))
+    with pytest.raises(UsageProblem, match=r"ENGINE is django\.db\.backends\.sqlite3"):
+        targets_of(settings, only=["log"])
+
+
+def test_a_conn_max_age_that_is_text_is_refused(folder: Path) -> None:
+    file = folder / "conf" / "settings.py"
+    file.write_text(SETTINGS.replace('"CONN_MAX_AGE": None', '"CONN_MAX_AGE": "60"'))
+    settings = load_settings(Project(folder, "conf.settings"))
+    with pytest.raises(UsageProblem, match="not a number of seconds"):
+        settings.alias("default")
+
+
+def test_the_settings_object_never_prints_a_password(folder: Path) -> None:
+    settings = load_settings(Project(folder, "conf.settings"))
+    assert "50%" not in f"{settings} {settings!r}"
