@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, Protocol
@@ -45,11 +45,11 @@ class Restart:
     """How the application gets to run with new settings.
 
     Attributes:
-        command: Run to restart or reload it; `None` leaves it to a person.
+        run: Restarts or reloads it, see `by_command`; `None` leaves it to a person.
         done: The person said beforehand that it was restarted.
     """
 
-    command: str | None = None
+    run: Callable[[], None] | None = None
     done: bool = False
 
 
@@ -209,8 +209,8 @@ def lines_of(step: EditSettings) -> str:
 
 
 def _restart_application(step: RestartApplication, around: Surroundings) -> None:
-    if around.restart.command:
-        _run(around.restart.command)
+    if around.restart.run:
+        around.restart.run()
     elif step.required and not around.restart.done:
         question = _("Restart the application. Does every worker run with the new settings?")
         if not around.person.ask(f"{step.reason}.\n{question}"):
@@ -220,6 +220,11 @@ def _restart_application(step: RestartApplication, around: Surroundings) -> None
             )
     elif not around.restart.done:
         around.person.tell(_("Restart the application soon, so that it reads the new settings."))
+
+
+def by_command(command: str) -> Callable[[], None]:
+    """A restart through a command line, which is not given to a shell."""
+    return lambda: _run(command)
 
 
 def _run(command: str) -> None:

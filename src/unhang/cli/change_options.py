@@ -13,7 +13,7 @@ import typer
 from rich.markup import escape
 
 from unhang.change import journal as journals
-from unhang.change.actions import Restart
+from unhang.change.actions import Restart, by_command
 from unhang.change.journal import Journal
 from unhang.change.plan import Plan, load
 from unhang.change.targets import Targets
@@ -69,7 +69,7 @@ class Terminal:
 
 def restart_of(command: str | None, restarted: bool) -> Restart:
     """How the application gets restarted."""
-    return Restart(command, done=restarted)
+    return Restart(by_command(command) if command else None, done=restarted)
 
 
 def find_journal(which: Path | None, state_dir: Path | None) -> Journal:
