@@ -1,0 +1,1 @@
+"""Is it better now? Samples of the server and the application, kept, and compared."""
