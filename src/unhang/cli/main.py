@@ -16,7 +16,17 @@ from unhang.i18n import _, use_language
 INTERRUPTED: Final = 130
 
 # Each verb's module holds a function of the same name.
-VERBS: Final = ("diagnose", "explain", "plan", "apply", "verify", "rollback")
+VERBS: Final = (
+    "diagnose",
+    "explain",
+    "plan",
+    "apply",
+    "verify",
+    "rollback",
+    "watch",
+    "compare",
+    "demo",
+)
 
 app = typer.Typer(
     name="unhang",

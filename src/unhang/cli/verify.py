@@ -46,11 +46,12 @@ def verify(
     if output is Format.JSON:
         print_json("verify", {"plan": journal.plan.id, "verification": result.to_json()})
     else:
-        _print(result)
+        print_verification(result)
     raise typer.Exit(0 if result.in_effect and result.drained else NOT_VERIFIED)
 
 
-def _print(result: Verification) -> None:
+def print_verification(result: Verification) -> None:
+    """What was looked at, and how many sessions live by the old value."""
     table = Table(box=None, pad_edge=False, header_style="dim")
     for title in (_("what"), _("expected"), _("found"), ""):
         table.add_column(title)

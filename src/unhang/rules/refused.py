@@ -32,8 +32,12 @@ def _inferred(survey: Survey) -> Iterator[Finding]:
     status, limit = survey.server.status, survey.server.value("max_connections")
     peak = status.get("Max_used_connections", 0)
     aborted = status.get("Aborted_connects", 0)
-    failed = aborted - status.get("Access_denied_errors", 0)
-    if not limit or peak < limit or failed <= 0:
+    others = sum(
+        status.get(name, 0) for name in ("Access_denied_errors", "Aborted_connects_preauth")
+    )
+    failed = aborted - others
+    # The high-water mark passes the limit as soon as one client was refused (MariaDB 10.11, 11.8).
+    if not limit or peak <= limit or failed <= 0:
         return
     yield _finding(
         survey,
@@ -44,7 +48,7 @@ def _inferred(survey: Survey) -> Iterator[Finding]:
         (
             ("Max_used_connections", str(peak)),
             ("Aborted_connects", str(aborted)),
-            ("Access_denied_errors", str(status.get("Access_denied_errors", "?"))),
+            (_("of these wrong logins and probes"), str(others)),
             (
                 "Connection_errors_max_connections",
                 _("{n} (MariaDB does not count these refusals there)").format(
@@ -76,9 +80,10 @@ def _story() -> str:
         "MySQL counts each refusal in Connection_errors_max_connections. MariaDB does not: there "
         "that counter stays at 0 while clients are refused, because it counts only a client that "
         "also found the connection reserved for administrators taken. So on MariaDB unhang looks "
-        "at two things: Max_used_connections reached max_connections, and Aborted_connects is "
-        "higher than the failed logins in Access_denied_errors. Port scans and health checks of "
-        'load balancers raise Aborted_connects too, hence "up to".'
+        "at two things: Max_used_connections went above max_connections, which happens with the "
+        "first refusal, and Aborted_connects is higher than the failed logins "
+        "(Access_denied_errors) and port probes (Aborted_connects_preauth) together. A login to an "
+        'unknown database and an account at its own limit raise it too, hence "up to".'
     )
 
 

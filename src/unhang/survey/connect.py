@@ -27,8 +27,13 @@ else:
 Row = Mapping[str, Any]
 
 
-def open_connection(login: Login) -> Connection:
-    """A connection in autocommit mode whose rows are dicts; the caller closes it.
+def open_connection(
+    login: Login, rows: type[Any] = pymysql.cursors.DictCursor
+) -> Connection:
+    """A connection in autocommit mode; the caller closes it.
+
+    Args:
+        rows: The kind of cursor it makes, and so what a row is: a dict, or a tuple.
 
     Raises:
         CannotConnect: Nobody answers, it is not MySQL, or the server is full.
@@ -47,7 +52,7 @@ def open_connection(login: Login) -> Connection:
             read_timeout=READ_SECONDS,
             write_timeout=READ_SECONDS,
             program_name="unhang",
-            cursorclass=pymysql.cursors.DictCursor,
+            cursorclass=rows,
             **_tls(login),
         )
     except (pymysql.err.MySQLError, OSError, IndexError, ValueError) as error:

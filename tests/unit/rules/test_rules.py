@@ -162,9 +162,10 @@ def test_uh303_trusts_the_counter_of_mysql() -> None:
 def test_uh303_does_not_wait_for_the_counter_that_mariadb_leaves_at_0() -> None:
     status = {
         "Connection_errors_max_connections": 0,
-        "Max_used_connections": 100,
-        "Aborted_connects": 20,
+        "Max_used_connections": 101,
+        "Aborted_connects": 25,
         "Access_denied_errors": 4,
+        "Aborted_connects_preauth": 5,
     }
     (finding,) = found(a_survey(a_server(status=status)), "UH303")
     assert "up to 16 clients" in finding.sentence
@@ -173,8 +174,8 @@ def test_uh303_does_not_wait_for_the_counter_that_mariadb_leaves_at_0() -> None:
 @pytest.mark.parametrize(
     "status",
     [
-        {"Max_used_connections": 99, "Aborted_connects": 20},  # the limit was never reached
-        {"Max_used_connections": 100, "Aborted_connects": 4, "Access_denied_errors": 4},
+        {"Max_used_connections": 100, "Aborted_connects": 20},  # the limit was never reached
+        {"Max_used_connections": 101, "Aborted_connects": 4, "Access_denied_errors": 4},
     ],
 )
 def test_uh303_is_silent_when_failures_have_another_reason(status: dict[str, int]) -> None:

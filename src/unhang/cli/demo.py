@@ -1,0 +1,144 @@
+"""`unhang demo`: watch a site hang, see why, fix it, measure, undo it; leaves a report."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Group
+from rich.live import Live
+from rich.markup import escape
+from rich.padding import Padding
+from rich.rule import Rule as Line
+from rich.text import Text
+
+from unhang.change.plan import Plan
+from unhang.change.verify import Verification
+from unhang.cli.compare import print_comparison
+from unhang.cli.diagnose import print_survey
+from unhang.cli.live import bar, legend
+from unhang.cli.output import out, print_finding
+from unhang.cli.plan import print_plan
+from unhang.cli.verify import print_verification
+from unhang.i18n import _
+from unhang.lab import demo as play
+from unhang.lab.demo import DemoFacts, Script
+from unhang.lab.demo_json import to_json
+from unhang.lab.load import Waits
+from unhang.monitor.sample import Sample
+from unhang.rules.model import Finding
+from unhang.survey.model import Survey
+from unhang.web.report import render
+
+_LOG_EVERY_SECONDS = 5.0
+_DEFAULTS = Script()
+
+
+def demo(
+    report: Annotated[
+        Path, typer.Option("--report", metavar="FILE", help="HTML; the facts go beside it as JSON.")
+    ] = Path("report.html"),
+    seconds: Annotated[
+        float,
+        typer.Option("--seconds", metavar="S", min=5.0, help="Length of each act's measured part."),
+    ] = _DEFAULTS.act_seconds,
+    run_in: Annotated[
+        float,
+        typer.Option("--run-in", metavar="S", min=0.0, help="Load before it, not measured."),
+    ] = _DEFAULTS.run_in_seconds,
+    engine: Annotated[
+        str, typer.Option("--engine", help="mariadb, mariadb118 or mysql97 (see make servers).")
+    ] = _DEFAULTS.engine,
+) -> None:
+    """Show the whole story on a private server and site; touches nothing of yours."""
+    script = Script(run_in_seconds=run_in, act_seconds=seconds, engine=engine)
+    started = time.monotonic()
+    facts = to_json(play.run(script, _Stage(script)))
+    facts_file = report.with_suffix(".json")
+    facts_file.write_text(json.dumps(facts, indent=1), encoding="utf-8")
+    report.write_text(render(facts), encoding="utf-8")
+    out.print()
+    took = _("{s:.0f} s in all. Report: {html}, facts: {json}")
+    out.print(
+        took.format(s=time.monotonic() - started, html=report, json=facts_file), soft_wrap=True
+    )
+
+
+class _Stage:
+    """Tells the play on a terminal: a live picture where there is one, lines elsewhere."""
+
+    def __init__(self, script: Script) -> None:
+        self._script = script
+        self._live: Live | None = None
+        self._logged = -_LOG_EVERY_SECONDS
+
+    def chapter(self, title: str, text: str) -> None:
+        if self._live:
+            self._live.stop()
+        self._live = None
+        self._logged = -_LOG_EVERY_SECONDS
+        out.print()
+        out.print(Line(Text(title, style="bold"), align="left"))
+        if text:
+            out.print(Text(text, style="dim"))
+
+    def during(self, seconds: float, sample: Sample, waits: Waits) -> None:
+        if sample.server is None:
+            return  # a gap
+        line = _("{s:3.0f} of {all:.0f} s  {n:2} of {max} connections, {asleep} asleep").format(
+            s=seconds,
+            all=self._script.load_seconds,
+            n=sample.server.sessions,
+            max=sample.server.max_connections,
+            asleep=sample.server.sleepers,
+        )
+        style = "bold red" if waits.failed * 10 > waits.requests else "green"
+        visitors = _("last 5 s: {ok} answered, {failed} failed, p95 {p95}").format(
+            ok=waits.requests - waits.failed,
+            failed=waits.failed,
+            p95="–" if waits.p95 is None else f"{1000 * waits.p95:.0f} ms",
+        )
+        if not out.is_terminal:
+            self._log(seconds, f"{line}  {visitors}")
+            return
+        if self._live is None:
+            self._live = Live(console=out, auto_refresh=False)
+            self._live.start()
+        picture = Group(bar(sample.server), legend(), Text(line), Text(visitors, style=style))
+        self._live.update(picture, refresh=True)
+
+    def _log(self, seconds: float, text: str) -> None:
+        if seconds - self._logged >= _LOG_EVERY_SECONDS:
+            self._logged = seconds
+            out.print(text, soft_wrap=True)
+
+    def diagnosis(self, survey: Survey, findings: tuple[Finding, ...]) -> None:
+        print_survey(survey)
+        for finding in findings:
+            print_finding(finding)
+
+    def plan(self, plan: Plan) -> None:
+        print_plan(plan)
+
+    def tell(self, text: str) -> None:
+        out.print(f"  {escape(text)}")
+
+    def verified(self, result: Verification) -> None:
+        print_verification(result)
+
+    def compared(self, facts: DemoFacts) -> None:
+        for act in facts.acts:
+            waits = Waits.of(act.compared_answers)
+            text = _("{title}: {n} of {all} requests failed").format(
+                title=act.title, n=waits.failed, all=waits.requests
+            )
+            out.print(text)
+        out.print()
+        if facts.comparison:
+            print_comparison(facts.comparison)
+        out.print(f"\n[bold]{_('What settings alone did not cure')}[/]")
+        for sentence in facts.not_cured or (_("Nothing that this run could show."),):
+            out.print(Padding(Text(f"- {sentence}"), (0, 0, 0, 2)))
