@@ -26,6 +26,7 @@ def render(facts: Mapping[str, Any]) -> str:
         "facts": facts,
         "before": before,
         "after": after,
+        "run_in": f"{before['run_in_seconds']:.0f} s",
         "headline": _headline(before, after),
         "pages": _pages(before, after),
         "rows": [_row(row) for row in facts["comparison"]["rows"]],
@@ -36,7 +37,7 @@ def render(facts: Mapping[str, Any]) -> str:
         "style": _trusted("static/unhang/report.css"),
         "script": _trusted("static/unhang/report.js"),
     }
-    return str(engine.get_template("unhang/report.html").render(Context(context)))
+    return str(engine.get_template("unhang/report.html").render(Context(context, use_l10n=False)))
 
 
 def _trusted(name: str) -> SafeString:

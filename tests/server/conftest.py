@@ -1,0 +1,60 @@
+"""Fixtures for tests on real servers: private ones, started by the lab."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from unhang import lab
+from unhang.lab import Server
+
+KNOWN_ENGINES = ("mariadb", "mariadb118", "mysql97")
+
+_available = lab.available_engines()
+_engines = [*KNOWN_ENGINES, *sorted(set(_available) - set(KNOWN_ENGINES))]
+_tested = pytest.StashKey[set[str]]()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Everything in this directory needs a server."""
+    config.stash.setdefault(_tested, set())
+    here = Path(__file__).parent
+    for item in items:
+        if item.path.is_relative_to(here):
+            item.add_marker("server")
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """A green run must not hide that it left out an engine."""
+    tested = config.stash.get(_tested, set())
+    parts = [f"tested on {', '.join(sorted(tested)) or 'none'}"]
+    missing = [name for name in _engines if name not in _available]
+    if missing:
+        parts.append(f"not here: {', '.join(missing)} (make servers)")
+    terminalreporter.section("servers")
+    terminalreporter.write_line("; ".join(parts))
+
+
+def _need(name: str, config: pytest.Config) -> str:
+    if name not in _available:
+        how = "apt install mariadb-server-core" if name == "mariadb" else "make servers"
+        pytest.skip(f"no {name} server here: {how}")
+    config.stash[_tested].add(f"{name} ({_available[name].version})")
+    return name
+
+
+@pytest.fixture(params=_engines)
+def engine(request: pytest.FixtureRequest) -> str:
+    """Each server flavour in turn, for `lab.server(engine)`; absent ones are skipped."""
+    return _need(request.param, request.config)
+
+
+@pytest.fixture(scope="session")
+def any_server(request: pytest.FixtureRequest) -> Iterator[Server]:
+    """One server for tests that need a server but do not care which; leave its settings alone."""
+    with lab.server(_need("mariadb", request.config), max_connections=200) as server:
+        yield server
