@@ -118,7 +118,17 @@ def test_everything_recorded_is_read_back(run_dir: Path) -> None:
     assert counters.in_flight == 1
     assert counters.server_errors == 1
     assert counters.database_errors == dict.fromkeys(KINDS, 1) | {"refused": 2}
-    assert counters.total_seconds == pytest.approx(2.5)
+    assert counters.total_seconds == pytest.approx(1.0)
+
+
+def test_a_server_error_counts_as_a_request_but_not_as_a_response_time(run_dir: Path) -> None:
+    recorder = Recorder(run_dir)
+    record(recorder, 2.0)
+    for _ in range(99):
+        record(recorder, 0.005, server_error=True)
+    counters = total(run_dir)
+    assert (counters.requests, counters.in_flight) == (100, 0)
+    assert counters.quantile(0.5) == pytest.approx(2.0, rel=1 / 32)
 
 
 def test_counters_survive_json(run_dir: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, Protocol
 
 from unhang.change import option_file, settings_edit
+from unhang.change.files import replace_file
 from unhang.change.steps import (
     AliasChange,
     DjangoValues,
@@ -167,7 +168,7 @@ def _write_option_file(step: WriteOptionFile, person: Person) -> None:
         person.tell(text.format(name=option_file.DROP_IN, text=step.after))
         return
     data = None if step.after is None else step.after.encode("utf-8", "surrogateescape")
-    option_file.replace_file(Path(step.path), data)
+    replace_file(Path(step.path), data)
 
 
 def _edit_settings(step: EditSettings, around: Surroundings) -> None:
@@ -176,9 +177,9 @@ def _edit_settings(step: EditSettings, around: Surroundings) -> None:
         return
     path = Path(step.path)
     source = settings_edit.read_source(path)
-    option_file.replace_file(path, settings_edit.to_bytes(step.patch.applied_to(source)))
+    replace_file(path, settings_edit.to_bytes(step.patch.applied_to(source)))
     if _settings_state(step, around.targets) != "after":
-        option_file.replace_file(path, settings_edit.to_bytes(source))
+        replace_file(path, settings_edit.to_bytes(source))
         raise NotVerified(
             _("The edit of {path} did not have the wanted effect and was taken back.").format(
                 path=path

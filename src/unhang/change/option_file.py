@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import socket
-import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
@@ -81,43 +80,3 @@ def read(path: Path) -> str | None:
         return path.read_text(encoding="utf-8", errors="surrogateescape")
     except FileNotFoundError:
         return None
-
-
-def replace_file(path: Path, content: bytes | None) -> None:
-    """Put `content` in place in one step, durably; `None` deletes the file.
-
-    Mode and owner of a file that exists are kept, a symbolic link is followed. A crash leaves the
-    old file or the new one, never half of either.
-
-    Raises:
-        OSError: The folder cannot be written, or the disk is full; the old file is untouched.
-    """
-    real = Path(os.path.realpath(path))
-    if content is None:
-        real.unlink(missing_ok=True)
-    else:
-        _write_beside(real, content)
-    folder = os.open(real.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
-def _write_beside(real: Path, content: bytes) -> None:
-    descriptor, name = tempfile.mkstemp(dir=real.parent, prefix=f".{real.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        if real.exists():
-            old = real.stat()
-            os.chown(name, old.st_uid, old.st_gid)
-            Path(name).chmod(old.st_mode & 0o7777)
-        else:
-            Path(name).chmod(0o644)
-        Path(name).replace(real)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise

@@ -105,8 +105,8 @@ class Waits:
     """What visitors of some pages saw.
 
     Attributes:
-        p50, p95, p99: Seconds from due to answered, of all requests; a failed one counts with the
-            time its visitor spent. `None` without requests.
+        p50, p95, p99: Seconds from due to answered, of the requests that got what they asked; a
+            site that fails everybody at once is not fast. `None` without any.
     """
 
     requests: int
@@ -119,7 +119,7 @@ class Waits:
     def of(cls, answers: Iterable[Answer]) -> Waits:
         """The statistics of some answers."""
         known = list(answers)
-        seconds = sorted(answer.seconds for answer in known)
+        seconds = sorted(answer.seconds for answer in known if answer.ok)
         quantiles = (_quantile(seconds, q) for q in (0.50, 0.95, 0.99))
         return cls(len(known), sum(not answer.ok for answer in known), *quantiles)
 

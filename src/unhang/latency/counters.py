@@ -64,8 +64,8 @@ class Counters:
     """What one process, or several together, counted since they started.
 
     Attributes:
-        buckets: The histogram; `len == N_BUCKETS`.
-        total_seconds: All response times added up.
+        buckets: The histogram of response times, server errors left out; `len == N_BUCKETS`.
+        total_seconds: The same times added up.
         server_errors: Responses with a status of 500 or more, and exceptions.
         database_errors: Requests that failed with a database error, by kind (see `KINDS`).
         in_flight: Requests in progress; those of a process that was killed do not count.
@@ -79,11 +79,11 @@ class Counters:
 
     @property
     def requests(self) -> int:
-        """Finished requests."""
-        return sum(self.buckets)
+        """Finished requests, server errors included."""
+        return sum(self.buckets) + self.server_errors
 
     def quantile(self, q: float) -> float | None:
-        """The `q` quantile (0 to 1) of the response times in seconds; `None` without requests."""
+        """The `q` quantile (0 to 1) of the response times in seconds; `None` without any."""
         return quantile_of(self.buckets, q)
 
     @classmethod

@@ -67,8 +67,9 @@ def _decode(words: array.array[int], alive: bool) -> Counters:
     buckets = tuple(words[W_BUCKETS:])
     kinds = dict(zip(KINDS, words[W_KINDS : W_KINDS + len(KINDS)], strict=True))
     # The words are not read at one instant, so a request may be finished before it has begun.
-    in_flight = max(0, words[W_BEGUN] - sum(buckets)) if alive else 0
-    return Counters(buckets, words[W_TOTAL_US] / 1e6, words[W_SERVER_ERRORS], kinds, in_flight)
+    errors = words[W_SERVER_ERRORS]
+    in_flight = max(0, words[W_BEGUN] - sum(buckets) - errors) if alive else 0
+    return Counters(buckets, words[W_TOTAL_US] / 1e6, errors, kinds, in_flight)
 
 
 def is_held(fd: int) -> bool:

@@ -107,7 +107,7 @@ class Recorder:
 
         Args:
             seconds: How long it took.
-            server_error: It ended in a 5xx status or an exception.
+            server_error: It ended in a 5xx status or an exception; its time is not counted.
             database_error: One of `KINDS` when a database error ended it.
         """
         bucket = W_BUCKETS + bucket_of(seconds)
@@ -116,10 +116,12 @@ class Recorder:
             words = file.words
             if words is None:
                 return
-            words[bucket] += 1
-            words[W_TOTAL_US] += int(seconds * 1e6)
             if server_error:
+                # Not in the histogram: a site that refuses everybody within 5 ms is not fast.
                 words[W_SERVER_ERRORS] += 1
+            else:
+                words[bucket] += 1
+                words[W_TOTAL_US] += int(seconds * 1e6)
             if database_error is not None:
                 words[W_KINDS + KINDS.index(database_error)] += 1
 

@@ -84,7 +84,10 @@ METRICS: Final[Mapping[str, Metric]] = {
     "idle_sleepers": Metric("sessions", 0.5, partial(_mean, lambda s: s.idle)),
     "idle_in_transaction": Metric("sessions", 0.1, partial(_mean, lambda s: s.idle_in_transaction)),
     "sessions": Metric("sessions", 0.5, partial(_mean, lambda s: s.sessions)),
-    "threads_running": Metric("sessions", 0.1, partial(_mean, lambda s: s.threads_running)),
+    # More threads that run may be more work that gets done.
+    "threads_running": Metric(
+        "sessions", 0.1, partial(_mean, lambda s: s.threads_running), judged=False
+    ),
     "refused": Metric("per minute", 0.01, partial(_rate, _refused)),
     "gone_away": Metric("per 1,000 requests", 0.01, partial(_rate, _gone_away)),
     "server_errors": Metric("per 1,000 requests", 0.01, partial(_rate, _server_errors)),

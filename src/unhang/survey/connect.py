@@ -27,9 +27,7 @@ else:
 Row = Mapping[str, Any]
 
 
-def open_connection(
-    login: Login, rows: type[Any] = pymysql.cursors.DictCursor
-) -> Connection:
+def open_connection(login: Login, rows: type[Any] = pymysql.cursors.DictCursor) -> Connection:
     """A connection in autocommit mode; the caller closes it.
 
     Args:
@@ -45,7 +43,8 @@ def open_connection(
             port=login.port,
             unix_socket=login.unix_socket,
             user=login.user or None,
-            password=login.password,
+            # PyMySQL 1.2 would send a str as Latin-1, and servers keep passwords as UTF-8.
+            password=login.password.encode(),
             autocommit=True,
             charset="utf8mb4",
             connect_timeout=CONNECT_SECONDS,

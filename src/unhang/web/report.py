@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from typing import Any, Final
 
@@ -57,7 +57,7 @@ def _script_data(data: Mapping[str, Any]) -> SafeString:
 def _headline(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[dict[str, str]]:
     """The three numbers a manager reads."""
     failed = [act["waits"]["all"] for act in (before, after)]
-    sleepers = [max(act["sessions"]["idle"], default=0) for act in (before, after)]
+    asleep = [_mean(_after_run_in(act, "idle")) for act in (before, after)]
     worst = [act["waits"]["pages"].get("product", act["waits"]["all"]) for act in (before, after)]
     return [
         {
@@ -66,9 +66,9 @@ def _headline(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[dict[
             "after": _share(failed[1]["failed"], failed[1]["requests"]),
         },
         {
-            "what": f"sleeping sessions at most, of {before['sessions']['max_connections']}",
-            "before": str(sleepers[0]),
-            "after": str(sleepers[1]),
+            "what": f"connections asleep, of {before['sessions']['max_connections']}",
+            "before": f"{asleep[0]:.0f}",
+            "after": f"{asleep[1]:.0f}",
         },
         {
             "what": "product pages answered",
@@ -76,6 +76,16 @@ def _headline(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[dict[
             "after": _share(worst[1]["requests"] - worst[1]["failed"], worst[1]["requests"]),
         },
     ]
+
+
+def _after_run_in(act: Mapping[str, Any], name: str) -> list[int]:
+    sessions = act["sessions"]
+    pairs = zip(sessions["t"], sessions[name], strict=True)
+    return [value for t, value in pairs if t >= act["run_in_seconds"] and value is not None]
+
+
+def _mean(values: Sequence[int]) -> float:
+    return sum(values) / len(values) if values else 0.0
 
 
 def _share(part: int, whole: int) -> str:

@@ -59,6 +59,7 @@
       width: box.clientWidth, height: 220,
       scales: { x: { time: false }, y: log ? { distr: 3, range: [1, Math.max(10, top * 1.2)] } : { range: [0, top * 1.05] } },
       axes: [Object.assign({ label: "seconds" , labelSize: 18, size: 34 }, axis), Object.assign({ label: unit, labelSize: 18, size: 54 }, axis)],
+      legend: { live: false },
       series: [{ label: "s" }].concat(lines),
     }, values, box);
   }

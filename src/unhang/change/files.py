@@ -1,0 +1,55 @@
+"""Replacing a file in one step, so that a crash leaves the old one or the new one."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+
+def replace_file(path: Path, content: bytes | None) -> None:
+    """Put `content` in place in one step, durably; `None` deletes the file.
+
+    Mode and owner of a file that exists are kept, a symbolic link is followed. A crash leaves the
+    old file or the new one, never half of either.
+
+    Raises:
+        OSError: The folder cannot be written, or the disk is full; the old file is untouched.
+    """
+    real = Path(os.path.realpath(path))
+    if content is None:
+        real.unlink(missing_ok=True)
+    else:
+        _write_beside(real, content)
+    folder = os.open(real.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _write_beside(real: Path, content: bytes) -> None:
+    descriptor, name = tempfile.mkstemp(dir=real.parent, prefix=f".{real.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        _like_the_old(Path(name), real)
+        Path(name).replace(real)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def _like_the_old(new: Path, real: Path) -> None:
+    if not real.exists():
+        new.chmod(0o644)
+        return
+    old, now = real.stat(), new.stat()
+    os.chown(new, old.st_uid, old.st_gid)
+    new.chmod(old.st_mode & 0o7777)
+    if (int(old.st_mtime), old.st_size) == (int(now.st_mtime), now.st_size):
+        # Python takes cached bytecode for fresh when the source has the same size and the same
+        # second; two edits within one second would go unnoticed.
+        os.utime(new, (now.st_atime, now.st_mtime + 1))
