@@ -53,6 +53,19 @@ def engine(request: pytest.FixtureRequest) -> str:
     return _need(request.param, request.config)
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """`any_engine` is one engine, or each in turn for tests marked `every_engine`."""
+    if "any_engine" in metafunc.fixturenames:
+        every = metafunc.definition.get_closest_marker("every_engine")
+        metafunc.parametrize("any_engine", _engines if every else ["mariadb"], indirect=True)
+
+
+@pytest.fixture
+def any_engine(request: pytest.FixtureRequest) -> str:
+    """An engine that is here; see `pytest_generate_tests`."""
+    return _need(request.param, request.config)
+
+
 @pytest.fixture(scope="session")
 def any_server(request: pytest.FixtureRequest) -> Iterator[Server]:
     """One server for tests that need a server but do not care which; leave its settings alone."""

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, Protocol
 
-from unhang.change import option_file, settings_edit
-from unhang.change.files import replace_file
+from unhang.change import option_file
+from unhang.change.files import read_source, replace_file, to_bytes
 from unhang.change.steps import (
     AliasChange,
     DjangoValues,
@@ -102,7 +102,7 @@ def _settings_state(step: EditSettings, targets: Targets) -> State:
         return "other"
     if step.path is None or step.patch is None:
         return "before" if "before" in states else "after"  # a person may have set half of them
-    in_file = step.patch.state_of(settings_edit.read_source(Path(step.path)))
+    in_file = step.patch.state_of(read_source(Path(step.path)))
     return in_file if states == {in_file} else "other"
 
 
@@ -176,22 +176,22 @@ def _edit_settings(step: EditSettings, around: Surroundings) -> None:
         _wait_for_person(step, around)
         return
     path = Path(step.path)
-    source = settings_edit.read_source(path)
-    replace_file(path, settings_edit.to_bytes(step.patch.applied_to(source)))
+    source = read_source(path)
+    replace_file(path, to_bytes(step.patch.applied_to(source)))
     if _settings_state(step, around.targets) != "after":
-        replace_file(path, settings_edit.to_bytes(source))
+        replace_file(path, to_bytes(source))
         raise NotVerified(
             _("The edit of {path} did not have the wanted effect and was taken back.").format(
                 path=path
             ),
             cure=_("Set this by hand, where it comes last, then make a new plan:\n{lines}").format(
-                lines=lines_of(step)
+                lines=step.lines
             ),
         )
 
 
 def _wait_for_person(step: EditSettings, around: Surroundings) -> None:
-    lines = lines_of(step)
+    lines = step.lines
     text = _("These settings are computed; only you can set them:\n{lines}")
     around.person.tell(text.format(lines=lines))
     while _settings_state(step, around.targets) != "after":
@@ -200,13 +200,6 @@ def _wait_for_person(step: EditSettings, around: Surroundings) -> None:
                 _("The settings are not in effect yet."),
                 cure=_("Set them, then run the same command again:\n{lines}").format(lines=lines),
             )
-
-
-def lines_of(step: EditSettings) -> str:
-    """What the settings must say, as lines to paste where they come last."""
-    return "\n".join(
-        settings_edit.lines_for(change.alias, change.values()) for change in step.changes
-    )
 
 
 def _restart_application(step: RestartApplication, around: Surroundings) -> None:

@@ -1,10 +1,20 @@
-"""Replacing a file in one step, so that a crash leaves the old one or the new one."""
+"""Reading files exactly, and replacing them in one step: a crash leaves the old or the new one."""
 
 from __future__ import annotations
 
 import os
 import tempfile
 from pathlib import Path
+
+
+def read_source(path: Path) -> str:
+    """A file's text with its own line ends; bytes that are not UTF-8 survive a round trip."""
+    return path.read_bytes().decode("utf-8", "surrogateescape")
+
+
+def to_bytes(source: str) -> bytes:
+    """What `read_source` read."""
+    return source.encode("utf-8", "surrogateescape")
 
 
 def replace_file(path: Path, content: bytes | None) -> None:

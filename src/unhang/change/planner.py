@@ -12,6 +12,7 @@ from typing import Final
 import unhang
 from unhang import timeouts
 from unhang.change import option_file, patch, settings_edit
+from unhang.change.files import read_source
 from unhang.change.order import in_safe_order
 from unhang.change.plan import Plan, ProjectTarget, ServerTarget
 from unhang.change.steps import (
@@ -161,7 +162,7 @@ def _settings_steps(
         if (before := DjangoValues(a.conn_max_age, a.conn_health_checks)) != after and not a.pool
     ]
     for path in _candidates(settings):
-        source = text = settings_edit.read_source(path)
+        source = text = read_source(path)
         inside: list[AliasChange] = []
         for change in left:
             try:

@@ -12,7 +12,6 @@ import re
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 import libcst as cst
@@ -29,13 +28,6 @@ _SURROGATE: Final = re.compile("[\udc80-\udcff]")
 
 class CannotEditError(Exception):
     """Why the file is left alone; a person has to set the lines."""
-
-
-def lines_for(alias: str, values: Values) -> str:
-    """Assignments that have the effect, wherever in the settings they are put last."""
-    return "\n".join(
-        f'DATABASES["{alias}"]["{name}"] = {value!r}' for name, value in values.items()
-    )
 
 
 def edited(source: str, alias: str, values: Values) -> str:
@@ -246,13 +238,3 @@ def _insertions(text: _Text, container: _Container, entries: Sequence[str]) -> l
     if comma and at == end:
         return [_Change(end, end, "," + block)]
     return [*comma, _Change(at, at, block)]
-
-
-def read_source(path: Path) -> str:
-    """The file's text with its own line ends; bytes that are not UTF-8 survive a round trip."""
-    return path.read_bytes().decode("utf-8", "surrogateescape")
-
-
-def to_bytes(source: str) -> bytes:
-    """What `read_source` read."""
-    return source.encode("utf-8", "surrogateescape")

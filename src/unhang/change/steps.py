@@ -113,6 +113,15 @@ class EditSettings:
     patch: Patch | None
     diff: str = ""
 
+    @property
+    def lines(self) -> str:
+        """Assignments that have the effect, wherever in the settings they are put last."""
+        return "\n".join(
+            f'DATABASES["{change.alias}"]["{name}"] = {value!r}'
+            for change in self.changes
+            for name, value in change.values().items()
+        )
+
     def inverse(self) -> EditSettings:
         """The file's old bytes; for a manual edit the old values."""
         return EditSettings(

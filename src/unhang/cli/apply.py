@@ -27,7 +27,7 @@ from unhang.cli.change_options import (
     who,
 )
 from unhang.cli.output import confirm, out
-from unhang.cli.plan import print_plan
+from unhang.cli.plan_text import print_plan
 from unhang.errors import Refused, UsageProblem
 from unhang.i18n import _
 

@@ -21,7 +21,7 @@ from unhang.cli.compare import print_comparison
 from unhang.cli.diagnose import print_survey
 from unhang.cli.live import bar, legend
 from unhang.cli.output import out, print_finding
-from unhang.cli.plan import print_plan
+from unhang.cli.plan_text import print_plan
 from unhang.cli.verify import print_verification
 from unhang.i18n import _
 from unhang.lab import demo as play

@@ -6,23 +6,19 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
-from rich.padding import Padding
 from rich.text import Text
 
 from unhang.change import plan as plans
-from unhang.change.actions import describe, lines_of, statements
 from unhang.change.journal import keep_out_of_git
 from unhang.change.option_file import find_drop_in
 from unhang.change.plan import Plan
 from unhang.change.planner import Goal, Place, make_plan
-from unhang.change.steps import EditSettings, RestartApplication, SetVariable, Step
 from unhang.cli import options
 from unhang.cli.change_options import StateDirOption, state_folder
 from unhang.cli.output import Format, out, print_json
+from unhang.cli.plan_text import print_plan
 from unhang.errors import UsageProblem
 from unhang.i18n import _, ngettext
-from unhang.mysql.engine import identify
 from unhang.survey.collect import Target, survey_over
 from unhang.survey.connect import connected
 
@@ -90,50 +86,6 @@ def _look(target: Target, option_dir: Path | None) -> Place:
         survey = survey_over(connection, target)
         drop_in = option_dir / "zz-unhang.cnf" if option_dir else find_drop_in(connection)
     return Place(survey, drop_in)
-
-
-def print_plan(made: Plan) -> None:
-    """The steps in order, each with what it does and how it is undone."""
-    for server in made.servers:
-        engine = identify(server.version)
-        out.print(f"[bold]{escape(server.name)}[/]: {engine} {_('at')} {escape(server.address)}")
-    for number, step in enumerate(made.steps, 1):
-        out.print(f"\n[bold]{number}.[/] {escape(describe(step))}")
-        out.print(Padding(_detail(step), (0, 0, 0, 3)))
-        if not isinstance(step, RestartApplication):
-            undo = _("undo: {text}").format(text=describe(step.inverse()))
-            out.print(Padding(Text(undo, style="dim"), (0, 0, 0, 3)))
-    for warning in made.warnings:
-        out.print(f"\n[yellow]{_('NOTE')}[/] {escape(warning)}")
-
-
-def _detail(step: Step) -> Text:
-    if isinstance(step, SetVariable):
-        why = _("it was {before}, from: {origin}").format(before=step.before, origin=step.origin)
-        return Text.assemble(("\n".join(f"{s};" for s in statements(step)), "green"), f"\n{why}")
-    if isinstance(step, EditSettings):
-        if step.path is None:
-            return Text(
-                _("computed there, so nothing is edited; you set:\n{lines}").format(
-                    lines=lines_of(step)
-                )
-            )
-        text = Text()
-        for line in step.diff.splitlines()[2:]:
-            style = {"+": "green", "-": "red"}.get(line[:1], "dim")
-            text.append(line + "\n", style=style)
-        text.rstrip()
-        return text
-    if isinstance(step, RestartApplication):
-        when = _("waits for it") if step.required else _("does not wait for it")
-        return Text(f"{when}: {step.reason}")
-    text = Text()
-    for line in (step.after or "").splitlines():
-        text.append(f"+ {line}\n", style="green")
-    text.rstrip()
-    if step.path is None:
-        text.append("\n" + _("The file is out of reach from here; the content is printed for you."))
-    return text
 
 
 def _print_next(made: Plan, path: Path) -> None:

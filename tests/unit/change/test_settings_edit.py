@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unhang.change.settings_edit import CannotEditError, edited, lines_for
+from unhang.change.settings_edit import CannotEditError, edited
+from unhang.change.steps import AliasChange, DjangoValues, EditSettings
 
 VALUES = {"CONN_MAX_AGE": 280, "CONN_HEALTH_CHECKS": True}
 
@@ -115,7 +116,8 @@ def test_bytes_that_are_not_utf8_survive() -> None:
 
 def test_the_lines_to_paste_have_the_effect() -> None:
     names: dict[str, dict[str, dict[str, object]]] = {"DATABASES": {"default": {}}}
-    exec(lines_for("default", VALUES), names)  # noqa: S102 - our own two lines
+    change = AliasChange("default", DjangoValues(0, False), DjangoValues(280, True))
+    exec(EditSettings((change,), None, None).lines, names)  # noqa: S102 - our own two lines
     assert names["DATABASES"]["default"] == VALUES
 
 
