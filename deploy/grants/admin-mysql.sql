@@ -15,8 +15,5 @@ GRANT SELECT ON performance_schema.* TO 'unhang_admin'@'%';
 -- SET PERSIST, SET GLOBAL and RESET PERSIST of wait_timeout and interactive_timeout.
 GRANT SYSTEM_VARIABLES_ADMIN ON *.* TO 'unhang_admin'@'%';
 
--- SET PERSIST_ONLY: a rollback needs it where the persisted value was another than the running one.
-GRANT PERSIST_RO_VARIABLES_ADMIN ON *.* TO 'unhang_admin'@'%';
-
 -- The one connection above max_connections, for the day when the server is full.
 GRANT CONNECTION_ADMIN ON *.* TO 'unhang_admin'@'%';

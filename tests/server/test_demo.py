@@ -50,7 +50,7 @@ def wait_until_gone(folder: Path) -> list[list[str]]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    # Sockets below it must fit into 107 bytes, which pytest's own long names may not leave room for.
+    """The demo's TMPDIR: what is left in it was left behind."""
     return tmp_path
 
 

@@ -99,20 +99,34 @@ def open_for(plan: Plan, state_dir: Path) -> Journal:
     Raises:
         Refused: The plan was rolled back; its "before" is no longer what it was.
     """
-    path = state_dir / _FOLDER / f"{plan.id}.jsonl"
+    refuse_if_rolled_back(plan, state_dir)
+    path = path_of(plan, state_dir)
     if path.exists():
-        journal = read(path)
-        if journal.rolled_back:
-            raise Refused(
-                _("The plan {id} was applied and rolled back already.").format(id=plan.id),
-                cure=_("Make a new one: unhang plan"),
-            )
-        return journal
+        return read(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     keep_out_of_git(state_dir)
     journal = Journal(path, plan)
     journal.write("planned", plan=plan.to_json())
     return journal
+
+
+def path_of(plan: Plan, state_dir: Path) -> Path:
+    """Where the plan's journal is, or would be."""
+    return state_dir / _FOLDER / f"{plan.id}.jsonl"
+
+
+def refuse_if_rolled_back(plan: Plan, state_dir: Path) -> None:
+    """A plan is applied once: after a rollback its "before" may no longer be what it was.
+
+    Raises:
+        Refused: It was rolled back.
+    """
+    path = path_of(plan, state_dir)
+    if path.exists() and read(path).rolled_back:
+        raise Refused(
+            _("The plan {id} was applied and rolled back already.").format(id=plan.id),
+            cure=_("Make a new one: unhang plan"),
+        )
 
 
 def read(path: Path) -> Journal:

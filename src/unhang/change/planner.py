@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,10 +12,12 @@ from typing import Final
 
 import unhang
 from unhang import timeouts
-from unhang.change import option_file, patch, settings_edit
+from unhang.change import option_file
 from unhang.change.files import read_source
 from unhang.change.order import in_safe_order
+from unhang.change.patch import Patch
 from unhang.change.plan import Plan, ProjectTarget, ServerTarget
+from unhang.change.settings_edit import CannotEditError, Edit, edits
 from unhang.change.steps import (
     AliasChange,
     DjangoValues,
@@ -162,20 +165,29 @@ def _settings_steps(
         if (before := DjangoValues(a.conn_max_age, a.conn_health_checks)) != after and not a.pool
     ]
     for path in _candidates(settings):
-        source = text = read_source(path)
-        inside: list[AliasChange] = []
+        source = read_source(path)
+        found: dict[AliasChange, list[Edit]] = {}
         for change in left:
-            try:
-                text = settings_edit.edited(text, change.alias, change.values())
-            except settings_edit.CannotEditError:
-                continue
-            inside.append(change)
-        if inside:
-            left = [change for change in left if change not in inside]
-            diff = patch.as_diff(source, text, path.name)
-            yield EditSettings(tuple(inside), str(path), patch.between(source, text), diff)
+            with suppress(CannotEditError):
+                found[change] = edits(source, change.alias, change.values())
+        if found:
+            left = [change for change in left if change not in found]
+            made = [edit for group in found.values() for edit in group]
+            whole = Patch.of(source, (edit.hunk for edit in made))
+            yield EditSettings(tuple(found), str(path), whole, _diff(source, made))
     if left:
         yield EditSettings(tuple(left), None, None)
+
+
+def _diff(source: str, made: Sequence[Edit]) -> str:
+    """The edits as people read them: by line number, and without anything else of the file."""
+    lines = []
+    for edit in sorted(made, key=lambda edit: edit.hunk.offset):
+        if edit.shown_after:
+            lines.append(f"@@ {source.count(chr(10), 0, edit.hunk.offset) + 1} @@")
+            lines += [f"-{text}" for text in edit.shown_before]
+            lines += [f"+{text}" for text in edit.shown_after]
+    return "\n".join(lines)
 
 
 def _candidates(settings: Settings) -> list[Path]:

@@ -17,6 +17,7 @@ from typing import Final
 import libcst as cst
 from libcst.metadata import CodePosition, CodeRange, MetadataWrapper, PositionProvider
 
+from unhang.change.patch import Hunk
 from unhang.i18n import _
 
 Values = Mapping[str, int | bool | None]
@@ -30,8 +31,22 @@ class CannotEditError(Exception):
     """Why the file is left alone; a person has to set the lines."""
 
 
-def edited(source: str, alias: str, values: Values) -> str:
-    """The source with the values in the alias's dict.
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """One place of a source that changes, and how a person reads it.
+
+    Attributes:
+        hunk: What becomes what, and where. Never holds more of the file than is replaced.
+        shown_before, shown_after: Entries such as `"CONN_MAX_AGE": 280`; the first may be empty.
+    """
+
+    hunk: Hunk
+    shown_before: tuple[str, ...]
+    shown_after: tuple[str, ...]
+
+
+def edits(source: str, alias: str, values: Values) -> list[Edit]:
+    """Where the source changes so that the alias's dict has the values.
 
     Args:
         source: Text of the settings module.
@@ -52,31 +67,25 @@ def edited(source: str, alias: str, values: Values) -> str:
         raise CannotEditError(finder.why_not or _("no literal dict for the alias is in the file"))
     text = _Text(source, wrapper.resolve(PositionProvider))
     places = _items(finder.container) | finder.assigned
-    changes: list[_Change] = []
+    found: list[Edit] = []
     missing: list[str] = []
     for name, value in values.items():
+        entry = _spelled(finder.container, name, repr(value))
         if name not in places:
-            missing.append(_spelled(finder.container, name, value))
+            missing.append(entry)
         elif not _is_constant(places[name]):
             raise CannotEditError(_("{name} is computed there").format(name=name))
         else:
-            changes.append(_Change(*text.span(places[name]), repr(value)))
+            start, end = text.span(places[name])
+            old = source[start:end]
+            was = _spelled(finder.container, name, old)
+            found.append(Edit(Hunk(start, old, repr(value)), (was,), (entry,)))
     if missing:
-        changes += _insertions(text, finder.container, missing)
-    return _apply(source, changes)
-
-
-@dataclass(frozen=True, slots=True)
-class _Change:
-    start: int
-    end: int
-    text: str
-
-
-def _apply(source: str, changes: Sequence[_Change]) -> str:
-    for change in sorted(changes, key=lambda change: change.start, reverse=True):
-        source = source[: change.start] + change.text + source[change.end :]
-    return source
+        comma, block = _insertions(text, finder.container, missing)
+        if comma is not None:
+            found.append(Edit(comma, (), ()))
+        found.append(Edit(block, (), tuple(missing)))
+    return found
 
 
 class _Text:
@@ -204,20 +213,27 @@ def _is_constant(node: cst.BaseExpression) -> bool:
     return isinstance(node, cst.Integer) and not node.lpar
 
 
-def _spelled(container: _Container, name: str, value: int | bool | None) -> str:
+def _spelled(container: _Container, name: str, value: str) -> str:
+    """An entry as it stands in this dict, or would."""
     if isinstance(container, cst.Call):
-        return f"{name}={value!r}"
+        return f"{name}={value}"
     quotes = [
         element.key.quote
         for element in container.elements
         if isinstance(element, cst.DictElement) and isinstance(element.key, cst.SimpleString)
     ]
     quote = quotes[0] if quotes and len(quotes[0]) == 1 else '"'
-    return f"{quote}{name}{quote}: {value!r}"
+    return f"{quote}{name}{quote}: {value}"
 
 
-def _insertions(text: _Text, container: _Container, entries: Sequence[str]) -> list[_Change]:
-    """The entries after the last element: on lines of their own where it has one."""
+def _insertions(
+    text: _Text, container: _Container, entries: Sequence[str]
+) -> tuple[Hunk | None, Hunk]:
+    """The entries after the last element, on lines of their own where it has one.
+
+    Returns:
+        The comma that the last element lacks, if it does, and the entries.
+    """
     elements = container.elements if isinstance(container, cst.Dict) else container.args
     if not elements:
         raise CannotEditError(_("the alias's dict is empty there"))
@@ -229,12 +245,11 @@ def _insertions(text: _Text, container: _Container, entries: Sequence[str]) -> l
     indent = text.indent_before(text.span(last)[0])
     if indent is None:
         joined = ", ".join(entries)
-        return [_Change(end, end, f" {joined}," if has_comma else f", {joined}")]
+        return None, Hunk(end, "", f" {joined}," if has_comma else f", {joined}")
     head = text.newline + indent
     block = head + f",{head}".join(entries) + ("," if has_comma else "")
     rest = _REST_IS_COMMENT.match(text.source, end)
     at = rest.end() if rest else end
-    comma = [] if has_comma else [_Change(end, end, ",")]
-    if comma and at == end:
-        return [_Change(end, end, "," + block)]
-    return [*comma, _Change(at, at, block)]
+    if not has_comma and at == end:
+        return None, Hunk(end, "", "," + block)
+    return (None if has_comma else Hunk(end, "", ",")), Hunk(at, "", block)

@@ -45,6 +45,7 @@ def apply(
     project = Path(plan.project.directory) if plan.project else None
     folder = state_folder(state_dir, project)
     with journals.exclusive(folder, who()), reached(plan, login) as targets:
+        journals.refuse_if_rolled_back(plan, folder)
         _check_permissions(targets)
         print_plan(plan)
         out.print()

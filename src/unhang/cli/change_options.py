@@ -83,7 +83,7 @@ def find_journal(which: Path | None, state_dir: Path | None) -> Journal:
     if which.suffix == ".jsonl":
         return journals.read(which)
     plan = load(which)
-    path = state_folder(state_dir, _directory(plan)) / "journal" / f"{plan.id}.jsonl"
+    path = journals.path_of(plan, state_folder(state_dir, _directory(plan)))
     if not path.exists():
         raise UsageProblem(
             _("The plan {id} was never applied.").format(id=plan.id), cure=f"unhang apply {which}"

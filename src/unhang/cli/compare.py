@@ -33,11 +33,12 @@ def compare(
     history_file: Annotated[
         Path | None, typer.Option("--history", metavar="FILE", help="Default: in the state folder.")
     ] = None,
+    project: options.ProjectOption = None,
     state_dir: StateDirOption = None,
     output: options.FormatOption = Format.TEXT,
 ) -> None:
     """Compare two periods: what changed, how sure that is, better or worse."""
-    path = history_file or state_folder(state_dir) / HISTORY
+    path = history_file or state_folder(state_dir, project) / HISTORY
     if not path.is_file():
         raise UsageProblem(
             _("There is no history {path}.").format(path=path),

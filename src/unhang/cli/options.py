@@ -43,7 +43,7 @@ DsnOption: TypeAlias = Annotated[
 ]
 OptionFileOption: TypeAlias = Annotated[
     Path | None,
-    typer.Option("--option-file", metavar="FILE", help="The same from a my.cnf, group [client]."),
+    typer.Option("--option-file", metavar="FILE", help="The same from a my.cnf, group \\[client]."),
 ]
 LoginOption: TypeAlias = Annotated[
     str | None,

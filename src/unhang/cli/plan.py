@@ -10,7 +10,7 @@ from rich.text import Text
 
 from unhang.change import plan as plans
 from unhang.change.journal import keep_out_of_git
-from unhang.change.option_file import find_drop_in
+from unhang.change.option_file import DROP_IN, find_drop_in
 from unhang.change.plan import Plan
 from unhang.change.planner import Goal, Place, make_plan
 from unhang.cli import options
@@ -35,7 +35,7 @@ def plan(
     output_file: Annotated[
         Path | None,
         typer.Option(
-            "--out", "-o", metavar="FILE", help="Where to save; default: .unhang/ID.json."
+            "--out", "-o", metavar="FILE", help="Where to save; default: .unhang/plan-ID.json."
         ),
     ] = None,
     option_dir: Annotated[
@@ -84,7 +84,7 @@ def plan(
 def _look(target: Target, option_dir: Path | None) -> Place:
     with connected(target.login) as connection:
         survey = survey_over(connection, target)
-        drop_in = option_dir / "zz-unhang.cnf" if option_dir else find_drop_in(connection)
+        drop_in = option_dir.resolve() / DROP_IN if option_dir else find_drop_in(connection)
     return Place(survey, drop_in)
 
 

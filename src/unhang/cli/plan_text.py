@@ -41,7 +41,7 @@ def _detail(step: Step) -> Text:
                 )
             )
         text = Text()
-        for line in step.diff.splitlines()[2:]:
+        for line in step.diff.splitlines():
             style = {"+": "green", "-": "red"}.get(line[:1], "dim")
             text.append(line + "\n", style=style)
         text.rstrip()

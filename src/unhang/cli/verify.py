@@ -81,8 +81,10 @@ def print_verification(result: Verification) -> None:
             out.print(
                 _("Only sessions of this account are visible; PROCESS would show the others.")
             )
+    seen = all(server.seen for server in result.draining)
+    everybody = _("In effect for everybody.") if seen else _("In effect for all that is seen.")
     verdict = (
-        f"[green]{_('In effect for everybody.')}[/]"
+        f"[green]{everybody}[/]"
         if result.in_effect and result.drained
         else f"[yellow]{_('In effect for new connections; not yet for all.')}[/]"
         if result.in_effect

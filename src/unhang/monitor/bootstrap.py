@@ -64,7 +64,8 @@ def ratio(pairs: Sequence[tuple[float, float]], *, resolution: float = 0.0) -> E
             a series without any must not pass for certainty that there are none.
 
     Returns:
-        `None` when the series is too short for its memory, or has nothing below the line.
+        `None` when the series is too short, or has nothing below the line. A series that is short
+        only for its memory gets an error that covers all it did.
     """
     tops, bottoms = [p[0] for p in pairs], [p[1] for p in pairs]
     if sum(bottoms) <= 0:
@@ -72,7 +73,7 @@ def ratio(pairs: Sequence[tuple[float, float]], *, resolution: float = 0.0) -> E
     value = sum(tops) / sum(bottoms)
     blocks = _blocks([top - value * bottom for top, bottom in pairs])
     if blocks is None:
-        return None
+        return _within_its_range(value, pairs) if len(pairs) >= MEMORIES_PER_SERIES else None
     top_sums = _block_sums(tops, blocks.length)
     bottom_sums = _block_sums(bottoms, blocks.length)
 
@@ -81,6 +82,17 @@ def ratio(pairs: Sequence[tuple[float, float]], *, resolution: float = 0.0) -> E
         return sum(map(top_sums.__getitem__, starts)) / below if below > 0 else None
 
     return _estimate(value, statistic, blocks, resolution=resolution)
+
+
+def _within_its_range(value: float, pairs: Sequence[tuple[float, float]]) -> Estimate:
+    """What can be said of a series that is too short for its memory: it stayed within a range.
+
+    A server that is full of sleepers for the whole period is such a series: hardly any change, and
+    each lasts. Half the range as the error, and no more freedom than three blocks have, is
+    wider than the spread of means that a slow series really shows.
+    """
+    seen = [top / bottom for top, bottom in pairs if bottom > 0]
+    return Estimate(value, (max(seen) - min(seen)) / 2, 2)
 
 
 def quantile(histograms: Sequence[Sequence[int]], q: float) -> Estimate | None:

@@ -138,9 +138,7 @@ def _step(step: Mapping[str, Any]) -> dict[str, str]:
         title = f"{step['variable']}: {step['before']} → {step['after']} s"
         return {"title": title, "code": f"SET GLOBAL {step['variable']} = {step['after']};"}
     if kind == "edit-settings":
-        lines = [
-            line for line in step["diff"].splitlines() if line[:1] in "+-" and line[1:2] != line[:1]
-        ]
+        lines = [line for line in step["diff"].splitlines() if line[:1] in "+-"]
         return {"title": "Django's settings", "code": "\n".join(lines)}
     if kind == "write-option-file":
         return {"title": "option file, for the next restart", "code": step["after"] or ""}

@@ -8,10 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unhang.change.settings_edit import CannotEditError, edited
+from unhang.change.patch import Patch
+from unhang.change.settings_edit import CannotEditError, Values, edits
 from unhang.change.steps import AliasChange, DjangoValues, EditSettings
 
 VALUES = {"CONN_MAX_AGE": 280, "CONN_HEALTH_CHECKS": True}
+
+
+def edited(source: str, alias: str, values: Values) -> str:
+    hunks = [edit.hunk for edit in edits(source, alias, values)]
+    return Patch.of(source, hunks).applied_to(source)
+
 
 STYLES = {
     "one key a line": (
@@ -106,6 +113,24 @@ def test_the_edit_is_the_one_a_person_would_make(style: str) -> None:
 def test_what_is_not_certain_is_left_alone(source: str, reason: str) -> None:
     with pytest.raises(CannotEditError, match=reason):
         edited(source, "default", VALUES)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "DATABASES = {'default': {'CONN_MAX_AGE': 60, 'PASSWORD': r'hunter2', 'NAME': 'n'}}\n",
+        "DATABASES = {'default': {'PASSWORD': 'a\\'hunter2', 'CONN_MAX_AGE': 60}}\n",
+        "DATABASES = {'default': {'CONN_MAX_AGE': 1, 'X': 'my://u:hunter2@h', 'Y': ('hunter2')}}\n",
+        "DATABASES = {'default': {\n  'CONN_MAX_AGE': 1,\n  'PASSWORD': 'x' 'hunter2',\n}}\n",
+    ],
+)
+def test_no_secret_beside_the_edit_gets_into_it(source: str) -> None:
+    try:
+        made = edits(source, "default", VALUES)
+    except CannotEditError:
+        return
+    assert made
+    assert "hunter2" not in repr(made)
 
 
 def test_bytes_that_are_not_utf8_survive() -> None:

@@ -132,10 +132,16 @@ def test_a_high_quantile_needs_more_requests_than_a_median() -> None:
     assert found["response_p99"] == "too few samples"
 
 
-def test_a_series_that_only_climbs_is_too_short_to_judge() -> None:
+def test_a_series_that_only_climbs_is_not_judged_better_or_worse() -> None:
     climbing = [sample(5 * i, sleepers=10 + i) for i in range(100)]
     flat = [sample(5 * i, sleepers=10 + i % 3) for i in range(100)]
-    assert compare(climbing, flat).row("idle_sleepers").verdict == "too few samples"
+    assert compare(climbing, flat).row("idle_sleepers").verdict == NO_DIFFERENCE
+
+
+def test_a_server_that_was_full_all_the_time_is_found_to_be_better() -> None:
+    full = [sample(5 * i, sleepers=38 + (i > 30)) for i in range(80)]
+    relieved = [sample(5 * i, sleepers=10 + i % 5) for i in range(80)]
+    assert compare(full, relieved).row("idle_sleepers").verdict == "better"
 
 
 def test_what_is_unknown_is_not_judged_and_not_zero() -> None:

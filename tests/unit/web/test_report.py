@@ -64,7 +64,7 @@ def facts() -> dict[str, Any]:
         "plan": {
             "steps": [
                 {"kind": "set-variable", "variable": "wait_timeout", "before": 28800, "after": 5},
-                {"kind": "edit-settings", "diff": '--- s\n+++ s\n@@ -1 +1 @@\n+"CONN_MAX_AGE": 4'},
+                {"kind": "edit-settings", "diff": '@@ 33 @@\n+"CONN_MAX_AGE": 4'},
                 {"kind": "write-option-file", "after": "[mysqld]"},
                 {"kind": "restart-application"},
             ]
@@ -109,4 +109,4 @@ def test_it_shows_numbers_steps_verdicts_and_what_was_not_cured(facts: dict[str,
         'name="viewport"',
     ):
         assert text in html, text
-    assert "+++ s" not in html
+    assert "@@" not in html
