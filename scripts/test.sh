@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# test.sh VENV [pytest arguments]: the whole suite on VENV's Python, then on one more interpreter,
-# so that both Djangos are tested: 5.2 runs on Python 3.11, the newest one on 3.12 and later.
+# test.sh VENV [pytest arguments]: the whole suite on VENV's Python, then all but its slow tests on
+# one more interpreter, so that both Djangos are tested: 5.2 runs on Python 3.11, the newest one on
+# 3.12 and later. With arguments, just those, on both.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 venv=$1; shift
@@ -20,8 +21,17 @@ other_python() {
     done
 }
 
+# Two workers: most tests wait for a server. The demo measures, so it runs alone.
+suite() {
+    local python=$1/bin/python; shift
+    if [ $# -gt 0 ]; then "$python" -m pytest "$@"; return; fi
+    "$python" -m pytest -q -n 2 -m "not demo"; local code=$?
+    "$python" -m pytest -q -m demo || code=$?
+    return $code
+}
+
 echo "== $(says "$venv")"
-"$venv/bin/python" -m pytest "$@"; code=$?
+suite "$venv" "$@"; code=$?
 other=$(other_python)
 if [ -z "$other" ]; then
     echo "== SKIPPED: no second Python here (3.11 for Django 5.2, 3.12 or newer for the newest Django)"
@@ -32,6 +42,7 @@ if [ ! "$second/.ready" -nt pyproject.toml ] || [ ! "$second/.ready" -nt constra
     scripts/setup.sh "$other" "$second" || exit 1
 fi
 echo "== $(says "$second")"
-"$second/bin/python" -m pytest "$@"; second_code=$?
+if [ $# -eq 0 ]; then set -- -q -n 2 -m "not slow"; fi
+suite "$second" "$@"; second_code=$?
 [ $code -ne 0 ] && exit $code
 exit $second_code

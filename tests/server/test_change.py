@@ -200,6 +200,7 @@ def die_at(project: Project, verb: str, plan: Path, moment: int) -> bool:
     return done.returncode != 0
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_of_apply_a_rollback_restores_everything(
     server: Server, project: Project
 ) -> None:

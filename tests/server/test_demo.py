@@ -14,7 +14,7 @@ from typing import Any
 import psutil
 import pytest
 
-pytestmark = [pytest.mark.demo, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.demo, pytest.mark.slow, pytest.mark.timeout(240)]
 
 
 def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:

@@ -38,9 +38,9 @@ INTERRUPTED = """
 import json, time
 from unhang import lab
 with lab.server() as server:
-    print(json.dumps({"pids": [server.pid, server.guardian_pid],
-                      "home": str(server.datadir.parent)}), flush=True)
     try:
+        print(json.dumps({"pids": [server.pid, server.guardian_pid],
+                          "home": str(server.datadir.parent)}), flush=True)
         time.sleep(600)
     except KeyboardInterrupt:
         time.sleep(0.5)

@@ -21,6 +21,7 @@ def verdicts(comparison: Comparison) -> dict[str, str]:
     return {row.metric: row.verdict for row in comparison.rows}
 
 
+@pytest.mark.slow
 def test_identical_periods_are_called_different_in_at_most_5_percent(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
