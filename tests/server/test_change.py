@@ -6,6 +6,7 @@ import itertools
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 
 from support import apply_and_die
-from support.projects import Project, make_project
+from support.projects import PASSWORD, Project, make_project, run_unhang
 from support.walks import plan_for, walk
 from unhang import lab
 from unhang.change import journal as journals
@@ -131,16 +132,42 @@ def test_sessions_from_before_are_counted_until_they_have_drained(
 # -- the safe order -----------------------------------------------------------------------------
 
 
-def test_lowering_waits_for_the_application(server: Server, tmp_path: Path) -> None:
-    project = make_project(tmp_path, server, '"CONN_MAX_AGE": None,')
+@pytest.mark.parametrize("age", ['"CONN_MAX_AGE": None,', '"CONN_MAX_AGE": 0,'])
+def test_lowering_waits_for_the_application(server: Server, tmp_path: Path, age: str) -> None:
+    project = make_project(tmp_path, server, age)
     plan = project.plan()
-    stopped = project.apply(plan)
+    stopped = project.apply(plan, restarted=False)
     assert stopped.code == 5
     assert "must be restarted first" in stopped.text
     assert '"CONN_MAX_AGE": 280,' in project.settings_file.read_text()
     assert timeout_of(server) == 28_800, "the server comes last"
-    assert project.apply(plan, "--restarted").code == 0
+    assert project.apply(plan).code == 0
     assert timeout_of(server) == 300
+
+
+def test_a_new_plan_after_a_stopped_one_waits_as_well(server: Server, tmp_path: Path) -> None:
+    server.execute("SET GLOBAL wait_timeout = 100")
+    project = make_project(tmp_path, server, '"CONN_MAX_AGE": 90,')
+    assert project.apply(project.plan("--wait-timeout", "50"), restarted=False).code == 5
+    # The settings say 40 s by now, and the workers still run with 90.
+    again = project.apply(project.plan("--wait-timeout", "50"), restarted=False)
+    assert again.code == 5
+    assert timeout_of(server) == 100
+
+
+def test_a_rollback_waits_every_time_until_the_application_runs_with_the_old_settings(
+    server: Server, tmp_path: Path
+) -> None:
+    server.execute("SET GLOBAL wait_timeout = 100")
+    project = make_project(tmp_path, server, '"CONN_MAX_AGE": 60,\n"CONN_HEALTH_CHECKS": True,')
+    assert project.apply(project.plan()).code == 0
+    for _attempt in range(2):
+        stopped = project.rollback(restarted=False)
+        assert stopped.code == 7
+        assert "must be restarted first" in stopped.text
+        assert timeout_of(server) == 300, "workers may still keep connections for 280 s"
+    assert project.rollback().code == 6
+    assert timeout_of(server) == 100
 
 
 def test_a_restart_command_is_run_between_django_and_the_server(
@@ -158,7 +185,8 @@ def test_a_restart_command_is_run_between_django_and_the_server(
         "c.close()\n"
         "pathlib.Path('seen').write_text(seen)\n"
     )
-    done = project.apply(project.plan(), "--restart-command", f"{sys.executable} {witness}")
+    command = f"{sys.executable} {witness}"
+    done = project.apply(project.plan(), "--restart-command", command, restarted=False)
     assert done.code == 0, done
     assert (tmp_path / "seen").read_text() == "28800 True"
 
@@ -167,10 +195,25 @@ def test_a_restart_command_that_fails_stops_before_the_server(
     server: Server, tmp_path: Path
 ) -> None:
     project = make_project(tmp_path, server, '"CONN_MAX_AGE": None,')
-    failed = project.apply(project.plan(), "--restart-command", "false")
+    failed = project.apply(project.plan(), "--restart-command", "false", restarted=False)
     assert failed.code == 5
     assert timeout_of(server) == 28_800
-    assert project.rollback("--restarted").code == 6
+    assert project.rollback().code == 6
+
+
+def test_what_is_not_safe_any_more_is_refused_at_the_last_moment(
+    server: Server, tmp_path: Path
+) -> None:
+    project = make_project(tmp_path, server, '"CONN_MAX_AGE": 3600,')
+    plan = project.plan()
+    server.execute("SET GLOBAL wait_timeout = 300, interactive_timeout = 300")
+    assert project.apply(plan).code == 0, "the server's steps were done by somebody else"
+    back = project.rollback()
+    assert back.code == 7
+    assert "keep connections of default 3600 s while default ends them after 300 s" in back.text
+    assert '"CONN_MAX_AGE": 280' in project.settings_file.read_text()
+    server.execute("SET GLOBAL wait_timeout = 28800")
+    assert project.rollback().code == 6
 
 
 def test_raising_goes_server_first(server: Server, tmp_path: Path) -> None:
@@ -225,9 +268,44 @@ def test_killed_in_apply_and_again_in_rollback_both_can_be_finished(
         die_at(project, "apply", plan, moment)
         walk(project, plan, "apply")
         assert timeout_of(server) == 60 + moment
-        assert die_at(project, "rollback", plan, moment)
-        walk(project, plan, "rollback")
+        if die_at(project, "rollback", plan, moment):
+            walk(project, plan, "rollback")
         assert state(server, project) == before, moment
+
+
+def test_a_crash_before_its_entry_does_not_hide_the_sessions_from_before(
+    server: Server, project: Project
+) -> None:
+    plan = plan_for(project, 60)
+    with server.connect() as old:
+        # The settings have three moments, the restart two, and the variable's deed is its second.
+        assert die_at(project, "apply", plan, 3 + 2 + 2)
+        assert timeout_of(server) == 60, "died right after the deed"
+        assert project.apply(str(plan)).code == 0
+        verified = project.unhang("verify", "--login", project.login)
+        assert verified.code == 5
+        assert "1 session still lives by the old value" in verified.text
+        assert old.open
+
+
+def test_after_a_restart_of_the_server_no_session_is_old(server: Server, project: Project) -> None:
+    assert project.apply(project.plan()).code == 0
+    time.sleep(4)  # uptime is counted in whole seconds
+    server.restart()
+    with server.connect():
+        assert project.unhang("verify", "--login", project.login).code == 0
+
+
+def test_mysql_killed_between_its_two_statements_can_be_rolled_back(tmp_path: Path) -> None:
+    if "mysql97" not in lab.available_engines():
+        pytest.skip("no mysql97 server here: make servers")
+    with lab.server("mysql97") as server:
+        project = make_project(tmp_path, server)
+        before = state(server, project)
+        assert project.apply(project.plan()).code == 0
+        server.execute("RESET PERSIST wait_timeout")  # and the crash came before SET GLOBAL
+        assert project.rollback().code == 6
+        assert state(server, project) == before
 
 
 # -- refusals -----------------------------------------------------------------------------------
@@ -345,16 +423,49 @@ def test_computed_settings_are_not_edited_but_waited_for(server: Server, project
     assert timeout_of(server) == 300
 
 
-def test_an_edit_without_effect_is_taken_back(server: Server, project: Project) -> None:
-    text = project.settings_file.read_text()
-    project.settings_file.write_text(
-        text + 'if True:\n    DATABASES["default"]["CONN_MAX_AGE"] = 0\n'
-    )
+@pytest.mark.parametrize(
+    "rest",
+    [
+        'if True:\n    DATABASES["default"]["CONN_MAX_AGE"] = 0\n',
+        'assert DATABASES["default"].get("CONN_MAX_AGE", 0) < 60, "too long for us"\n',
+    ],
+)
+def test_an_edit_without_the_effect_is_taken_back(
+    server: Server, project: Project, rest: str
+) -> None:
+    project.settings_file.write_text(project.settings_file.read_text() + rest)
     before = project.settings_file.read_bytes()
     failed = project.apply(project.plan())
     assert failed.code == 5
     assert "was taken back" in failed.text
     assert project.settings_file.read_bytes() == before
+    assert project.rollback().code == 6
+
+
+def test_settings_that_no_longer_load_are_put_back_all_the_same(
+    server: Server, project: Project
+) -> None:
+    before = project.settings_file.read_bytes()
+    assert project.apply(project.plan()).code == 0
+    (project.directory / "conf" / "__init__.py").write_text("raise RuntimeError('broken')\n")
+    login = project.unhang("rollback", "--yes", "--restarted", "--login", project.login)
+    assert login.code != 0, "without settings nobody knows the server's address"
+    (project.directory / "conf" / "__init__.py").write_text("")
+    assert project.rollback().code == 6
+    assert project.settings_file.read_bytes() == before
+
+
+def test_an_unrelated_edit_afterwards_hinders_neither_verify_nor_rollback(
+    server: Server, project: Project
+) -> None:
+    before = project.settings_file.read_text()
+    assert project.apply(project.plan()).code == 0
+    with project.settings_file.open("a") as file:
+        file.write('LANGUAGE_CODE = "ko"\n')
+    verified = project.unhang("verify", "--login", project.login)
+    assert verified.code == 0, verified
+    assert project.rollback().code == 6
+    assert project.settings_file.read_text() == before + 'LANGUAGE_CODE = "ko"\n'
 
 
 def test_split_settings_are_edited_where_the_dict_is(server: Server, project: Project) -> None:
@@ -366,6 +477,98 @@ def test_split_settings_are_edited_where_the_dict_is(server: Server, project: Pr
     assert project.settings_file.read_text() == "from .base import *\nDEBUG = False\n"
 
 
+# -- which server ---------------------------------------------------------------------------------
+
+
+def two_servers(tmp_path: Path, server: Server, other: Server) -> Project:
+    project = make_project(tmp_path, server)
+    other.create_account("app", PASSWORD, database="app")
+    with project.settings_file.open("a") as file:
+        file.write(f'DATABASES["other"] = {{**DATABASES["default"], "PORT": {other.port}}}\n')
+    return project
+
+
+def test_a_login_with_an_address_does_not_stand_for_two_servers(
+    server: Server, tmp_path: Path
+) -> None:
+    with lab.server("mariadb") as other:
+        project = two_servers(tmp_path, server, other)
+        refused = project.unhang("plan", "--login", server.dsn())
+        assert refused.code == 2
+        assert "on 2 servers" in refused.text
+
+
+def test_a_login_that_leads_to_another_server_is_refused(server: Server, project: Project) -> None:
+    with lab.server("mariadb") as other:
+        refused = project.unhang("plan", "--login", other.dsn())
+    assert refused.code == 4
+    assert "is another server than the application's" in refused.text
+
+
+def test_the_socket_of_the_same_server_is_taken_for_what_it_is(
+    server: Server, project: Project
+) -> None:
+    login = f"mysql://root@localhost/?unix_socket={server.socket}"
+    assert project.unhang("plan", "--login", login).code == 1
+
+
+def test_an_alias_brings_its_neighbours_on_the_same_server(server: Server, tmp_path: Path) -> None:
+    project = make_project(tmp_path, server)
+    with project.settings_file.open("a") as file:
+        file.write(
+            'DATABASES["reports"] = {\n    **DATABASES["default"],\n    "CONN_MAX_AGE": 90,\n}\n'
+            'DATABASES["by_socket"] = {\n    **DATABASES["default"],\n    "CONN_MAX_AGE": 90,\n'
+            f'    "HOST": {server.socket!r},\n}}\n'
+        )
+    plan = project.unhang("plan", "--alias", "default", "--wait-timeout", "50", "--format", "json")
+    assert plan.code == 1, plan
+    made = plan.json()["plan"]
+    changed = {c["alias"] for s in made["steps"] for c in s.get("changes", ())}
+    assert changed == {"default", "reports", "by_socket"}
+    assert len(made["servers"]) == 1
+
+
+def test_more_threads_than_connections_are_not_given_connections_to_keep(
+    server: Server, project: Project
+) -> None:
+    login = ("--login", project.login)
+    refused = project.unhang("plan", *login, "--workers", "4x64")
+    assert refused.code == 4
+    assert "--conn-max-age 0" in refused.text
+    kept = project.unhang("plan", *login, "--workers", "4x64", "--conn-max-age", "0")
+    assert kept.code == 1
+    told = project.unhang("plan", *login, "--workers", "2x8")
+    assert "CONN_MAX_AGE of default goes from 0 to 280 s" in told.text
+
+
+def test_what_is_to_be_copied_is_not_broken_to_fit_the_terminal(
+    server: Server, project: Project, tmp_path: Path
+) -> None:
+    server.option_dir.chmod(0o700)
+    text = server.option_file.read_text()
+    server.option_file.write_text(text.replace("!includedir", "# includedir"))
+    plan = project.plan()
+    arguments = ("apply", plan, "--yes", "--restarted", "--login", project.login)
+    applied = run_unhang(*arguments, cwd=project.directory, COLUMNS="40")
+    assert applied.code == 0
+    lines = applied.out.splitlines()
+    first = next(n for n, line in enumerate(lines) if line.startswith("    # Written by"))
+    pasted = tmp_path / "pasted.cnf"
+    pasted.write_text("\n".join(lines[first : first + 5]) + "\n")
+    daemon = lab.available_engines()["mariadb"].daemon
+    checked = subprocess.run(
+        [daemon, f"--defaults-file={pasted}", "--help", "--verbose"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert checked.returncode == 0, checked.stderr
+    found = dict(
+        x.split(None, 1) for x in checked.stdout.splitlines() if x[:5] in ("wait-", "inter")
+    )
+    assert found["wait-timeout"] == "300"
+
+
 def test_no_password_is_written_or_printed_anywhere(server: Server, project: Project) -> None:
     server.create_account("dba", "hunter2-%:@")
     login = server.dsn("dba", "hunter2-%:@")
@@ -373,7 +576,7 @@ def test_no_password_is_written_or_printed_anywhere(server: Server, project: Pro
     printed = [
         project.unhang("diagnose", "--login", login, "--format", "json"),
         project.unhang("plan", "--login", login, "-o", file),
-        project.unhang("apply", file, "--yes", "--login", login),
+        project.unhang("apply", file, "--yes", "--restarted", "--login", login),
         project.unhang("verify", "--login", login),
         project.unhang("rollback", "--yes", "--login", login),
     ]

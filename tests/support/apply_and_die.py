@@ -27,6 +27,8 @@ class Nobody:
 
     def tell(self, text: str) -> None: ...
 
+    def show(self, text: str) -> None: ...
+
     def ask(self, text: str) -> bool:  # noqa: ARG002 - the signature of a person
         return False
 

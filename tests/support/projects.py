@@ -80,13 +80,15 @@ class Project:
         assert ran.code == 1, ran
         return str(file)
 
-    def apply(self, plan: str, *arguments: str) -> Ran:
-        """Apply it as the administrator, without asking."""
-        return self.unhang("apply", plan, "--yes", "--login", self.login, *arguments)
+    def apply(self, plan: str, *arguments: str, restarted: bool = True) -> Ran:
+        """Apply it as the administrator, without asking; the application counts as restarted."""
+        word = ["--restarted"] if restarted else []
+        return self.unhang("apply", plan, "--yes", "--login", self.login, *word, *arguments)
 
-    def rollback(self, *arguments: str) -> Ran:
+    def rollback(self, *arguments: str, restarted: bool = True) -> Ran:
         """Roll back the last one."""
-        return self.unhang("rollback", "--yes", "--login", self.login, *arguments)
+        word = ["--restarted"] if restarted else []
+        return self.unhang("rollback", "--yes", "--login", self.login, *word, *arguments)
 
 
 def run_unhang(

@@ -28,6 +28,8 @@ class Nobody:
     def tell(self, text: str) -> None:
         self.said.append(text)
 
+    def show(self, text: str) -> None: ...
+
     def ask(self, text: str) -> bool:
         self.said.append(text)
         return False

@@ -13,10 +13,11 @@ from typing import Any
 
 import pymysql
 
-from unhang.change.actions import Surroundings, describe, do, state_of
+from unhang.change import guard
+from unhang.change.actions import Surroundings, describe, do, facts_of, state_of
 from unhang.change.journal import Event, Journal
 from unhang.change.order import in_safe_order
-from unhang.change.steps import Step, WriteOptionFile
+from unhang.change.steps import RestartApplication, Step, WriteOptionFile
 from unhang.errors import (
     CannotConnect,
     NotPermitted,
@@ -53,48 +54,66 @@ class Walk:
         Raises:
             StalePlan: A target is neither as it was nor as it shall be; nothing was touched.
             NotVerified: A step had no effect, or a person has to act first; run it again then.
+            Refused: A step would not be safe as things are now.
         """
-        steps = self.journal.plan.steps
-        stale = [describe(s) for n, s in enumerate(steps) if self._state(n, s) == "other"]
+        stale = []
+        for number, step in enumerate(self.journal.plan.steps):
+            with _explained(step):
+                if self._state(number, step) == "other":
+                    stale.append(describe(step))
         if stale:
             raise StalePlan(
                 _("The plan is stale: what it would change is no longer as it was."),
                 cure="\n".join([*(f"- {text}" for text in stale), _("Make a new plan.")]),
             )
-        for number, step in enumerate(steps):
+        for number, step in enumerate(self.journal.plan.steps):
             with _explained(step):
                 self._forward_one(number, step)
 
     def _forward_one(self, number: int, step: Step) -> None:
+        if isinstance(step, RestartApplication):
+            self._restart(step)
+            return
         if self._state(number, step) == "after":
             if not self.journal.settled(number):
                 # Begun means that a crash came between the deed and its entry.
-                self._write("done" if number in self.journal.begun() else "skipped", number)
+                event: Event = "done" if number in self.journal.begun() else "skipped"
+                self._write(event, number, **facts_of(step, self.around.targets))
             return
+        guard.check(step, self.around.targets, restoring=False)
         self.around.person.tell(describe(step))
         self._write("begun", number)
         facts = do(step, self.around)
         self._write("done", number, **facts)
 
     def _state(self, number: int, step: Step) -> str:
-        seen = state_of(step, self.around.targets)
+        seen = state_of(step, self.around.targets, exact_file=True)
         return seen or ("after" if self.journal.settled(number) else "before")
+
+    def _restart(self, step: RestartApplication) -> None:
+        if not self.journal.restarted():
+            self.around.person.tell(describe(step))
+            do(step, self.around)
+            self._write("restarted")
 
     def back(self) -> None:
         """Undo every step that may have had an effect, in the safe order of the way back.
+
+        The order is that of all steps that were ever begun, also when an earlier attempt has undone
+        some: which of them wait for a restart does not depend on where that attempt stopped.
 
         Raises:
             RollbackFailed: Something could not be undone, or was changed by somebody else and is
                 left alone. The message names it; going on would not have been safe.
         """
-        undo = [(n, self.journal.plan.steps[n].inverse()) for n in self.journal.begun()]
+        undo = [(n, self.journal.plan.steps[n].inverse()) for n in self.journal.ever_begun()]
         numbers = {id(step): number for number, step in undo}
         ordered = in_safe_order(step for _number, step in undo)
         failures: list[str] = []
         for position, step in enumerate(ordered):
             try:
                 with _explained(step):
-                    self._back_one(numbers.get(id(step)), step)
+                    self._back_one(numbers.get(id(step)), step, ordered[position + 1 :])
             except (UnhangError, OSError) as error:
                 failures.append(f"{describe(step)}: {error}")
                 if not isinstance(step, WriteOptionFile):
@@ -110,16 +129,25 @@ class Walk:
             )
         self._write("rolled-back")
 
-    def _back_one(self, number: int | None, step: Step) -> None:
-        state = state_of(step, self.around.targets)
+    def _back_one(self, number: int | None, step: Step, later: tuple[Step, ...]) -> None:
+        targets = self.around.targets
+        if isinstance(step, RestartApplication):
+            # Nothing is left to wait for when an earlier attempt came further than this.
+            if not later or any(state_of(s, targets) != "after" for s in later):
+                self._restart(step)
+            return
+        if number is None:
+            raise AssertionError("every step but a restart is one of the plan's")
+        state = state_of(step, targets)
         if state == "other":
             raise StalePlan(_("somebody changed it meanwhile; it is left as it is"))
-        if state != "after":
+        pending = number in self.journal.begun()
+        if state == "before" or (state is None and pending):
+            guard.check(step, targets, restoring=True)
             self.around.person.tell(describe(step))
-            if number is not None:
-                self._write("undo-begun", number)
+            self._write("undo-begun", number)
             do(step, self.around)
-        if number is not None:
+        if pending:
             self._write("undone", number)
 
     def _write(self, event: Event, number: int | None = None, **facts: Any) -> None:
@@ -130,6 +158,7 @@ class Walk:
 @contextmanager
 def _explained(step: Step) -> Iterator[None]:
     """A driver's error as one that says what was being done and what to do now."""
+    again = _("The journal knows how far it came: run the same command again, or rollback.")
     try:
         yield
     except pymysql.err.MySQLError as error:
@@ -137,14 +166,10 @@ def _explained(step: Step) -> Iterator[None]:
         if errorcodes.code_of(error) in errorcodes.NO_PRIVILEGE:
             message = _("Not permitted: {step}: {text}").format(step=describe(step), text=text)
             raise NotPermitted(message) from None
-        message = _("The server was lost during: {step}: {text}")
-        raise CannotConnect(
-            message.format(step=describe(step), text=text),
-            cure=_("The journal knows how far it came: run the same command again, or rollback."),
-        ) from None
+        message = _("The server refused or was lost during: {step}: {text}")
+        raise CannotConnect(message.format(step=describe(step), text=text), cure=again) from None
     except OSError as error:
-        message = _("Failed: {step}: {reason}.")
-        raise NotVerified(
-            message.format(step=describe(step), reason=error.strerror or error),
-            cure=_("The journal knows how far it came: run the same command again, or rollback."),
-        ) from None
+        message = _("Failed: {step}: {reason}.").format(
+            step=describe(step), reason=error.strerror or error
+        )
+        raise NotVerified(message, cure=again) from None

@@ -17,11 +17,14 @@ def to_bytes(source: str) -> bytes:
     return source.encode("utf-8", "surrogateescape")
 
 
-def replace_file(path: Path, content: bytes | None) -> None:
+def replace_file(path: Path, content: bytes | None, *, mode: int | None = None) -> None:
     """Put `content` in place in one step, durably; `None` deletes the file.
 
     Mode and owner of a file that exists are kept, a symbolic link is followed. A crash leaves the
     old file or the new one, never half of either.
+
+    Args:
+        mode: Of the new file; `None` is that of the old one, else 0644.
 
     Raises:
         OSError: The folder cannot be written, or the disk is full; the old file is untouched.
@@ -30,7 +33,7 @@ def replace_file(path: Path, content: bytes | None) -> None:
     if content is None:
         real.unlink(missing_ok=True)
     else:
-        _write_beside(real, content)
+        _write_beside(real, content, mode)
     folder = os.open(real.parent, os.O_RDONLY)
     try:
         os.fsync(folder)
@@ -38,27 +41,27 @@ def replace_file(path: Path, content: bytes | None) -> None:
         os.close(folder)
 
 
-def _write_beside(real: Path, content: bytes) -> None:
+def _write_beside(real: Path, content: bytes, mode: int | None) -> None:
     descriptor, name = tempfile.mkstemp(dir=real.parent, prefix=f".{real.name}.")
     try:
         with os.fdopen(descriptor, "wb") as stream:
             stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())
-        _like_the_old(Path(name), real)
+        _like_the_old(Path(name), real, mode)
         Path(name).replace(real)
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
 
 
-def _like_the_old(new: Path, real: Path) -> None:
+def _like_the_old(new: Path, real: Path, mode: int | None) -> None:
     if not real.exists():
-        new.chmod(0o644)
+        new.chmod(0o644 if mode is None else mode)
         return
     old, now = real.stat(), new.stat()
     os.chown(new, old.st_uid, old.st_gid)
-    new.chmod(old.st_mode & 0o7777)
+    new.chmod(old.st_mode & 0o7777 if mode is None else mode)
     if (int(old.st_mtime), old.st_size) == (int(now.st_mtime), now.st_size):
         # Python takes cached bytecode for fresh when the source has the same size and the same
         # second; two edits within one second would go unnoticed.

@@ -11,17 +11,21 @@ import fcntl
 import json
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from unhang.change.files import replace_file
 from unhang.change.plan import Plan
+from unhang.change.steps import EditSettings
 from unhang.errors import Refused, UsageProblem
 from unhang.i18n import _
 
-Event = Literal["planned", "begun", "done", "skipped", "undo-begun", "undone", "rolled-back"]
+Event = Literal[
+    "planned", "begun", "done", "skipped", "restarted", "undo-begun", "undone", "rolled-back"
+]
 
 _FOLDER: Final = "journal"
 
@@ -47,10 +51,15 @@ class Journal:
         at = datetime.now(UTC).isoformat(timespec="milliseconds")
         entry = {"at": at, "event": event, "step": step, **facts}
         line = json.dumps(entry, ensure_ascii=False) + "\n"
-        descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND)
         try:
-            _write_all(descriptor, line.encode())
-            os.fsync(descriptor)
+            size = os.fstat(descriptor).st_size
+            try:
+                _write_all(descriptor, line.encode())
+                os.fsync(descriptor)
+            except OSError:
+                os.ftruncate(descriptor, size)  # the next entry must not be glued to half of this
+                raise
         finally:
             os.close(descriptor)
         self.entries.append(entry)
@@ -64,6 +73,22 @@ class Journal:
             elif entry["event"] == "undone":
                 steps.pop(entry["step"], None)
         return tuple(steps)
+
+    def ever_begun(self) -> tuple[int, ...]:
+        """Steps that had an effect at any time, undone or not: the way back is ordered by all."""
+        steps = (entry["step"] for entry in self.entries if entry["event"] == "begun")
+        return tuple(dict.fromkeys(steps))
+
+    def restarted(self) -> bool:
+        """Whether the application was restarted after the last edit of its settings, or undo."""
+        for entry in reversed(self.entries):
+            if entry["event"] == "restarted":
+                return True
+            if entry["event"] in ("begun", "done", "undo-begun", "undone") and isinstance(
+                self.plan.steps[entry["step"]], EditSettings
+            ):
+                return False
+        return False
 
     def fact(self, step: int, name: str) -> Any:
         """The newest value of a fact that was written with a step, or `None`."""
@@ -81,11 +106,6 @@ class Journal:
     def rolled_back(self) -> bool:
         """Whether a rollback went through after the last step that was done."""
         return bool(self.entries[-1]["event"] == "rolled-back")
-
-    @property
-    def complete(self) -> bool:
-        """Whether every step of the plan was done or found done."""
-        return all(self.settled(number) for number in range(len(self.plan.steps)))
 
 
 def _write_all(descriptor: int, data: bytes) -> None:
@@ -105,9 +125,12 @@ def open_for(plan: Plan, state_dir: Path) -> Journal:
         return read(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     keep_out_of_git(state_dir)
-    journal = Journal(path, plan)
-    journal.write("planned", plan=plan.to_json())
-    return journal
+    # The first entry is there whole or not at all: without it nothing could be read.
+    at = datetime.now(UTC).isoformat(timespec="milliseconds")
+    entry = {"at": at, "event": "planned", "step": None, "plan": plan.to_json()}
+    line = json.dumps(entry, ensure_ascii=False) + "\n"
+    replace_file(path, line.encode(), mode=0o600)
+    return Journal(path, plan, [entry])
 
 
 def path_of(plan: Plan, state_dir: Path) -> Path:
@@ -130,7 +153,7 @@ def refuse_if_rolled_back(plan: Plan, state_dir: Path) -> None:
 
 
 def read(path: Path) -> Journal:
-    """A journal from its file; a cut-off last line is cut off for good.
+    """A journal from its file; a cut-off last line counts as never written, and is cut off.
 
     Raises:
         UsageProblem: Missing, or not a journal.
@@ -159,7 +182,10 @@ def newest(state_dir: Path) -> Journal:
     paths = sorted(
         (state_dir / _FOLDER).glob("*.jsonl"), key=lambda path: path.stat().st_mtime, reverse=True
     )
-    journals = [read(path) for path in paths]
+    journals = []
+    for path in paths:
+        with suppress(UsageProblem):  # a file that is none must not hide those that are
+            journals.append(read(path))
     for journal in journals:
         if not journal.rolled_back:
             return journal

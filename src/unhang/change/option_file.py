@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -24,8 +24,8 @@ def content_for(values: Mapping[str, int]) -> str:
     """The drop-in's whole text."""
     lines = "".join(f"{name} = {value}\n" for name, value in values.items())
     return (
-        "# Written by unhang; `unhang rollback` removes it. Django must let go of a connection\n"
-        f"# before the server does: keep CONN_MAX_AGE below wait_timeout.\n[mysqld]\n{lines}"
+        "# Written by unhang; unhang rollback removes it.\n"
+        f"# Keep Django's CONN_MAX_AGE below wait_timeout.\n[mysqld]\n{lines}"
     )
 
 
@@ -51,15 +51,28 @@ def _main_files(connection: Connection) -> list[Path]:
         return []  # the same path here would be another server's
     try:
         pid = int(Path(row["datadir"], row["pid_file"]).read_text().strip())
-        command = psutil.Process(pid).cmdline()
+        process = psutil.Process(pid)
+        command, folder = process.cmdline(), Path(process.cwd())
     except (OSError, ValueError, psutil.Error):
         return []
     if not any(Path(part).name in _DAEMONS for part in command):
         return []
-    for argument in command:
-        if argument.startswith("--defaults-file="):
-            return [Path(argument.partition("=")[2])]
-    return list(_USUAL_FILES)
+    return _files_named(command, folder)
+
+
+def _files_named(command: Sequence[str], folder: Path) -> list[Path]:
+    """The main option files of a daemon with this command line, started in `folder`.
+
+    None when the daemon reads none, or shares them with other instances: what we wrote there would
+    change another server, too.
+    """
+    options = dict(part.lstrip("-").partition("=")[::2] for part in command)
+    if {"no-defaults", "print-defaults", "defaults-group-suffix"} & options.keys():
+        return []
+    if options.get("defaults-file"):
+        return [folder / options["defaults-file"]]
+    extra = options.get("defaults-extra-file")
+    return [*_USUAL_FILES, *([folder / extra] if extra else [])]
 
 
 def included_folders(files: list[Path]) -> Iterator[Path]:

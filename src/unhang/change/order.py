@@ -9,14 +9,14 @@ Raising goes server first, lowering goes Django first. So, whatever the two numb
 
 Before phase 3 is over a worker may run with the old settings or the new ones. In phases 1 to 3 the
 server allows the longer of its two values, which is above both. Only phase 4 needs all workers to
-have the new limit.
+have the new limit. Nobody can see from outside with which settings a worker runs (they may have
+been edited long ago, and the worker not restarted since), so phase 4 always waits for a word.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from unhang import timeouts
 from unhang.change.steps import (
     EditSettings,
     RestartApplication,
@@ -41,9 +41,6 @@ def in_safe_order(steps: Iterable[Step]) -> tuple[Step, ...]:
 
 def needed_restart(steps: Sequence[Step]) -> RestartApplication | None:
     """The wait that belongs between the settings and a shorter server value, if any."""
-    edits = [step for step in steps if isinstance(step, EditSettings)]
-    if not edits:
-        return None
     lowered = [
         step.after
         for step in steps
@@ -51,19 +48,16 @@ def needed_restart(steps: Sequence[Step]) -> RestartApplication | None:
         and step.variable == "wait_timeout"
         and step.after < step.before
     ]
-    for change in (change for edit in edits for change in edit.changes):
-        old = change.before.conn_max_age
-        for wait_timeout in lowered:
-            if not timeouts.lets_go_first(old, wait_timeout):
-                kept = _("for ever") if old is None else f"{old} s"
-                reason = _(
-                    "workers that still keep connections {kept} would lose them to a wait_timeout "
-                    "of {wait} s"
-                ).format(kept=kept, wait=wait_timeout)
-                return RestartApplication(required=True, reason=reason)
-    return RestartApplication(
-        required=False, reason=_("workers read the settings when they start; none is in danger")
-    )
+    if lowered:
+        reason = _(
+            "the server will end sleepers after {wait} s, and a worker that still runs with older "
+            "settings may keep its connections longer"
+        ).format(wait=min(lowered))
+        return RestartApplication(required=True, reason=reason)
+    if any(isinstance(step, EditSettings) for step in steps):
+        reason = _("workers read the settings when they start; none is in danger until then")
+        return RestartApplication(required=False, reason=reason)
+    return None
 
 
 def _phase(step: Step) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +53,21 @@ class Patch:
             return "after"
         return "before" if now == self.sha256_before else "other"
 
+    def moved_to(self, text: str) -> str | None:
+        """The text after the patch, though it was changed elsewhere since.
+
+        Returns:
+            `None` when the places cannot be told for certain.
+        """
+        if any(len(h.old) < _LONG_ENOUGH or text.count(h.old) != 1 for h in self.hunks):
+            return None
+        return _replaced(
+            text,
+            sorted(
+                (Hunk(text.index(h.old), h.old, h.new) for h in self.hunks), key=lambda h: h.offset
+            ),
+        )
+
     def applied_to(self, text: str) -> str:
         """The text after the patch.
 
@@ -62,6 +77,10 @@ class Patch:
         if digest(text) != self.sha256_before:
             raise ValueError("the text is not the one this patch was made for")
         return _replaced(text, self.hunks)
+
+
+_LONG_ENOUGH: Final = 16
+"""Characters: a replaced text this long that occurs once is the one that is meant."""
 
 
 def _replaced(text: str, hunks: Iterable[Hunk]) -> str:

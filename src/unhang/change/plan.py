@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from unhang import timeouts
+from unhang.change.files import replace_file
 from unhang.change.steps import Step, step_from_json, step_to_json
 from unhang.errors import Refused, UsageProblem
 from unhang.i18n import _
@@ -19,20 +20,35 @@ SCHEMA: Final = 1
 
 
 @dataclass(frozen=True, slots=True)
+class AliasLimit:
+    """An alias and its CONN_MAX_AGE when the plan was made; `None` is for ever."""
+
+    name: str
+    conn_max_age: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class ServerTarget:
     """The server a plan is for.
 
     Attributes:
         name: How the steps call it: its aliases, or its address.
         identity: What the server itself said (see `survey.model.Server`).
-        alias: The alias to reach it through; `None` when a login must be given again.
+        wait_timeout: What it was when the plan was made, seconds.
+        aliases: Django's aliases on it, the first of which is the way to reach it; none when a
+            login must be given again.
     """
 
     name: str
     address: str
     identity: str
     version: str
-    alias: str | None
+    wait_timeout: int
+    aliases: tuple[AliasLimit, ...]
+
+    def was_safe(self, alias: AliasLimit) -> bool:
+        """Whether the client let go first before anything was changed."""
+        return timeouts.lets_go_first(alias.conn_max_age, self.wait_timeout)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,12 +125,10 @@ def _hash(plain: Mapping[str, Any]) -> str:
 
 
 def save(plan: Plan, path: Path) -> None:
-    """Write the plan, readable by its owner only: it quotes lines of the settings."""
+    """Write the plan, readable by its owner only: it tells where what is to be found."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-        json.dump(plan.to_json(), stream, indent=2, ensure_ascii=False)
-        stream.write("\n")
+    text = json.dumps(plan.to_json(), indent=2, ensure_ascii=False) + "\n"
+    replace_file(path, text.encode(), mode=0o600)
 
 
 def load(path: Path) -> Plan:

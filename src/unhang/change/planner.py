@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -16,7 +17,7 @@ from unhang.change import option_file
 from unhang.change.files import read_source
 from unhang.change.order import in_safe_order
 from unhang.change.patch import Patch
-from unhang.change.plan import Plan, ProjectTarget, ServerTarget
+from unhang.change.plan import AliasLimit, Plan, ProjectTarget, ServerTarget
 from unhang.change.settings_edit import CannotEditError, Edit, edits
 from unhang.change.steps import (
     AliasChange,
@@ -81,20 +82,18 @@ class Place:
     drop_in: Path | None
 
 
-def make_plan(places: Sequence[Place], settings: Settings | None, goal: Goal) -> Plan:
+def make_plan(
+    places: Sequence[Place], settings: Settings | None, goal: Goal, notes: Sequence[str] = ()
+) -> Plan:
     """The steps from what is to the goal, in safe order; none when it is reached already."""
     steps: list[Step] = []
     targets: list[ServerTarget] = []
-    warnings: list[str] = []
-    for place in places:
-        survey = place.survey
-        name = ", ".join(alias.name for alias in survey.aliases) or survey.target
-        first = survey.aliases[0].name if survey.aliases else None
-        targets.append(
-            ServerTarget(name, survey.target, survey.server.identity, survey.server.version, first)
-        )
-        steps += _server_steps(name, place, goal)
-        warnings += _warnings(survey, goal)
+    warnings: list[str] = list(notes)
+    for place in _one_a_server(places):
+        target = _target(place.survey)
+        targets.append(target)
+        steps += _server_steps(target.name, place, goal)
+        warnings += _warnings(place.survey, goal)
     if settings is not None:
         aliases = [alias for place in places for alias in place.survey.aliases]
         steps += _settings_steps(aliases, settings, goal)
@@ -107,6 +106,32 @@ def make_plan(places: Sequence[Place], settings: Settings | None, goal: Goal) ->
         project=_project(settings),
         steps=in_safe_order(steps),
         warnings=tuple(warnings),
+    )
+
+
+def _one_a_server(places: Sequence[Place]) -> list[Place]:
+    """Two addresses may lead to one server: a socket and a port, a name and a number."""
+    merged: dict[str, Place] = {}
+    for place in places:
+        identity = place.survey.server.identity
+        known = merged.get(identity)
+        if known is None:
+            merged[identity] = place
+            continue
+        aliases = (*known.survey.aliases, *place.survey.aliases)
+        drop_in = known.drop_in or place.drop_in
+        merged[identity] = Place(dataclasses.replace(known.survey, aliases=aliases), drop_in)
+    return list(merged.values())
+
+
+def _target(survey: Survey) -> ServerTarget:
+    return ServerTarget(
+        name=", ".join(alias.name for alias in survey.aliases) or survey.target,
+        address=survey.target,
+        identity=survey.server.identity,
+        version=survey.server.version,
+        wait_timeout=survey.server.value("wait_timeout") or 0,
+        aliases=tuple(AliasLimit(a.name, a.conn_max_age) for a in survey.aliases),
     )
 
 
@@ -207,7 +232,8 @@ def _warnings(survey: Survey, goal: Goal) -> Iterator[str]:
             "No Django project was given, so nobody checked what the clients of {target} do: each "
             "must let go of an idle connection within {limit} s."
         ).format(target=survey.target, limit=timeouts.client_limit(goal.wait_timeout))
-    if any(
+    yield from _more_kept(survey, goal)
+    if not survey.server.engine.can_persist and any(
         v.origin.kind == "command line"
         for n in VARIABLES
         if (v := survey.server.variables.get(n)) is not None
@@ -222,3 +248,36 @@ def _warnings(survey: Survey, goal: Goal) -> Iterator[str]:
             "{n} sessions of {target} sleep longer than {wait} s now. They keep their old limit "
             "until they end; code that sleeps that long will find its next connection closed."
         ).format(n=waiting, target=survey.target, wait=goal.wait_timeout)
+
+
+def _more_kept(survey: Survey, goal: Goal) -> Iterator[str]:
+    """Connections that were closed after each request, and will be kept."""
+    kept = [a.name for a in survey.aliases if a.conn_max_age == 0 and not a.pool]
+    if not kept or not goal.conn_max_age:
+        return
+    text = _(
+        "CONN_MAX_AGE of {aliases} goes from 0 to {age} s: each worker thread then keeps a "
+        "connection between requests. Under ASGI, and wherever a thread serves one request only, "
+        "nothing is gained and more sleep: keep 0 there with --conn-max-age 0."
+    )
+    yield text.format(aliases=", ".join(kept), age=goal.conn_max_age)
+
+
+def refuse_too_many(places: Sequence[Place], goal: Goal) -> None:
+    """Whether kept connections of all workers would fill a server.
+
+    Raises:
+        Refused: With the arithmetic, and how to plan without keeping them.
+    """
+    for place in _one_a_server(places):
+        survey, limit = place.survey, place.survey.server.value("max_connections")
+        kept = [a for a in survey.aliases if a.conn_max_age == 0 and not a.pool]
+        slots = survey.workers.slots * len(kept) if survey.workers else 0
+        if goal.conn_max_age and limit and slots > limit:
+            raise Refused(
+                _(
+                    "With CONN_MAX_AGE {age} s, {slots} worker threads would keep a connection "
+                    "each; {target} takes {limit}."
+                ).format(age=goal.conn_max_age, slots=slots, target=survey.target, limit=limit),
+                cure="unhang plan --conn-max-age 0",
+            )

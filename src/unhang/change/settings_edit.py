@@ -24,6 +24,7 @@ Values = Mapping[str, int | bool | None]
 
 _REST_IS_COMMENT: Final = re.compile(r"[ \t]*(#[^\r\n]*)?(?=\r?\n|\Z)")
 
+_BOM: Final = "\ufeff"
 _SURROGATE: Final = re.compile("[\udc80-\udcff]")
 
 
@@ -57,7 +58,7 @@ def edits(source: str, alias: str, values: Values) -> list[Edit]:
     """
     try:
         # The parser takes no bytes that are not UTF-8; one sign for another keeps the positions.
-        module = cst.parse_module(_SURROGATE.sub("?", source))
+        module = cst.parse_module(_SURROGATE.sub("?", source.removeprefix(_BOM)))
     except cst.ParserSyntaxError:
         raise CannotEditError(_("the file does not parse")) from None
     wrapper = MetadataWrapper(module, unsafe_skip_copy=True)
@@ -94,8 +95,10 @@ class _Text:
     def __init__(self, source: str, ranges: Mapping[cst.CSTNode, CodeRange]) -> None:
         self.source = source
         self._ranges = ranges
+        # A byte order mark is not part of LibCST's first line.
+        first = len(source) - len(source.removeprefix(_BOM))
         # LibCST's lines end with \n, \r\n or \r; `str.splitlines` would also split at form feeds.
-        self._starts = [0, *(found.end() for found in re.finditer(r"\r\n|\r|\n", source))]
+        self._starts = [first, *(found.end() for found in re.finditer(r"\r\n|\r|\n", source))]
 
     def offset(self, position: CodePosition) -> int:
         return self._starts[position.line - 1] + position.column

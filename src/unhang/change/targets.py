@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -61,7 +63,7 @@ class Targets:
         return {name: settings.alias(name) for name in settings.mysql_aliases}
 
     def _login_for(self, server: ServerTarget) -> Login:
-        if server.alias is None or self.project is None:
+        if not server.aliases or self.project is None:
             if self.login is None:
                 raise UsageProblem(
                     _("The plan is for {address}, and no login was given.").format(
@@ -70,7 +72,7 @@ class Targets:
                     cure=_("Passwords are not kept in plans: give --login FILE or URL again."),
                 )
             return self.login
-        own = load_settings(self.project).login(server.alias)
+        own = load_settings(self.project).login(server.aliases[0].name)
         return own.acting_as(self.login) if self.login else own
 
 
@@ -99,10 +101,7 @@ def check_may_change(connection: Connection) -> None:
     engine = identify(version["v"], version["c"])
     wanted = "SUPER" if engine.kind == "mariadb" else "SYSTEM_VARIABLES_ADMIN"
     grants = [str(text) for row in fetch(connection, "SHOW GRANTS") for text in row.values()]
-    enough = ("ALL PRIVILEGES ON *.*", "SUPER", "SYSTEM_VARIABLES_ADMIN")
-    # What comes with a role ("GRANT `dba` TO …") is not listed; then only trying tells.
-    by_role = any(" ON " not in text and text.startswith("GRANT `") for text in grants)
-    if by_role or any(name in text for name in enough for text in grants):
+    if may_set_globals(grants):
         return
     account = current_account(connection)
     raise NotPermitted(
@@ -113,3 +112,16 @@ def check_may_change(connection: Connection) -> None:
             "GRANT {privilege} ON *.* TO {account};\nor give another account with --login."
         ).format(privilege=wanted, account=account),
     )
+
+
+def may_set_globals(grants: Iterable[str]) -> bool:
+    """Whether these lines of SHOW GRANTS let an account set global variables, or may do so."""
+    enough = {"ALL PRIVILEGES", "SUPER", "SYSTEM_VARIABLES_ADMIN"}
+    for line in grants:
+        found = re.match(r"GRANT (.+?) ON \*\.\* TO ", line)
+        if found and enough & {name.strip() for name in found[1].split(",")}:
+            return True
+        # What comes with a role ("GRANT `dba` TO …") is not listed; then only trying tells.
+        if re.match(r"GRANT [`'\"]", line) and " ON " not in line:
+            return True
+    return False

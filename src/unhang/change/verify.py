@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
-from unhang.change.actions import describe, state_of
+from unhang.change.actions import describe, facts_of, state_of
 from unhang.change.journal import Journal
 from unhang.change.steps import SetVariable
 from unhang.change.targets import Targets
@@ -21,6 +21,9 @@ from unhang.survey.collect import current_account
 from unhang.survey.connect import Connection, connected, fetch
 from unhang.survey.model import Session, Unseen
 from unhang.survey.sessions import read_sessions
+
+_CLOCK_SECONDS: Final = 3
+"""Uptime and the clock are both whole seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +95,7 @@ def verify(journal: Journal, targets: Targets) -> Verification:
 
 
 def _on_a_new_connection(step: SetVariable, targets: Targets) -> Check:
-    with connected(targets.logins[step.server]) as fresh:
+    with connected(targets.logins[step.server], own_timeout=False) as fresh:
         value = int(fetch(fresh, "SELECT @@session.wait_timeout AS value")[0]["value"])
     what = _("{server}: wait_timeout of a new connection").format(server=step.server)
     return Check(what, f"{step.after} s", f"{value} s", value == step.after)
@@ -100,15 +103,25 @@ def _on_a_new_connection(step: SetVariable, targets: Targets) -> Check:
 
 def _draining(journal: Journal, targets: Targets) -> Sequence[Draining]:
     return [
-        _of_server(step, targets, journal.fact(number, "watermark"))
+        _of_server(
+            step,
+            targets,
+            journal.fact(number, "watermark"),
+            journal.fact(number, "server_started"),
+        )
         for number, step in enumerate(journal.plan.steps)
         if isinstance(step, SetVariable) and step.variable == "wait_timeout"
     ]
 
 
-def _of_server(step: SetVariable, targets: Targets, watermark: int | None) -> Draining:
+def _of_server(
+    step: SetVariable, targets: Targets, watermark: int | None, server_started: int | None
+) -> Draining:
     unseen: list[Unseen] = []
     sessions = _sessions(targets.connections[step.server], unseen)
+    now = facts_of(step, targets)
+    if server_started is not None and now["server_started"] > server_started + _CLOCK_SECONDS:
+        sessions = ()  # a restart has ended all sessions from before
     old = [session for session in sessions if _has_old_value(session, step, watermark)]
     oldest = max((s.seconds for s in old), default=0.0)
     youngest = min((s.seconds for s in old if s.is_sleeper), default=0.0)
@@ -127,4 +140,5 @@ def _has_old_value(session: Session, step: SetVariable, watermark: int | None) -
     """MySQL shows each session's own copy; elsewhere the connection id tells its age."""
     if session.wait_timeout is not None:
         return session.wait_timeout == step.before
-    return watermark is not None and session.id < watermark
+    # Without a watermark nobody knows: then it may be old.
+    return watermark is None or session.id < watermark

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -22,13 +21,13 @@ from unhang.cli.change_options import (
     Terminal,
     YesOption,
     reached,
+    require_yes,
     restart_of,
     state_folder,
     who,
 )
-from unhang.cli.output import confirm, out
+from unhang.cli.output import out
 from unhang.cli.plan_text import print_plan
-from unhang.errors import Refused, UsageProblem
 from unhang.i18n import _
 
 
@@ -50,7 +49,7 @@ def apply(
         print_plan(plan)
         out.print()
         if not yes:
-            _ask()
+            require_yes(_("Only 'yes' will be accepted to make this change"))
         journal = journals.open_for(plan, folder)
         around = Surroundings(targets, Terminal(), restart_of(restart_command, restarted))
         Walk(journal, around).forward()
@@ -60,13 +59,3 @@ def apply(
 def _check_permissions(targets: Targets) -> None:
     for name in {s.server for s in targets.plan.steps if isinstance(s, SetVariable)}:
         check_may_change(targets.connections[name])
-
-
-def _ask() -> None:
-    if not sys.stdin.isatty():
-        raise UsageProblem(
-            _("Nobody is at a terminal to say yes; nothing was changed."),
-            cure=_("In a script, look at the plan first, then give --yes."),
-        )
-    if not confirm(_("Only 'yes' will be accepted to make this change")):
-        raise Refused(_("You did not say yes; nothing was changed."))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import getpass
+import os
 import socket
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,8 +19,8 @@ from unhang.change.actions import Restart, by_command
 from unhang.change.journal import Journal
 from unhang.change.plan import Plan, load
 from unhang.change.targets import Targets
-from unhang.cli.output import confirm, out
-from unhang.errors import UsageProblem
+from unhang.cli.output import confirm, out, print_paste
+from unhang.errors import Refused, UsageProblem
 from unhang.i18n import _
 from unhang.survey import login as logins
 
@@ -53,7 +55,11 @@ def state_folder(given: Path | None, project: Path | None = None) -> Path:
 
 def who() -> str:
     """The person and the host, for the message that somebody else gets."""
-    return f"{getpass.getuser()}@{socket.gethostname()}"
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a container may run as a number without a name
+        user = f"uid {os.getuid()}"
+    return f"{user}@{socket.gethostname()}"
 
 
 class Terminal:
@@ -62,9 +68,28 @@ class Terminal:
     def tell(self, text: str) -> None:
         out.print(f"  {escape(text)}")
 
+    def show(self, text: str) -> None:
+        print_paste(text)
+
     def ask(self, text: str) -> bool:
         out.print(f"  [bold]{escape(text)}[/]")
         return confirm(_("  Type yes"))
+
+
+def require_yes(question: str) -> None:
+    """Go on only when a person at the terminal types `yes`.
+
+    Raises:
+        UsageProblem: There is no terminal.
+        Refused: Anything else was typed.
+    """
+    if not sys.stdin.isatty():
+        raise UsageProblem(
+            _("Nobody is at a terminal to say yes; nothing was changed."),
+            cure=_("In a script, look at what would be done first, then give --yes."),
+        )
+    if not confirm(question):
+        raise Refused(_("You did not say yes; nothing was changed."))
 
 
 def restart_of(command: str | None, restarted: bool) -> Restart:

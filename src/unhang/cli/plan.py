@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -12,14 +14,14 @@ from unhang.change import plan as plans
 from unhang.change.journal import keep_out_of_git
 from unhang.change.option_file import DROP_IN, find_drop_in
 from unhang.change.plan import Plan
-from unhang.change.planner import Goal, Place, make_plan
+from unhang.change.planner import Goal, Place, make_plan, refuse_too_many
 from unhang.cli import options
 from unhang.cli.change_options import StateDirOption, state_folder
 from unhang.cli.output import Format, out, print_json
 from unhang.cli.plan_text import print_plan
-from unhang.errors import UsageProblem
+from unhang.errors import CannotConnect, NotPermitted, UsageProblem
 from unhang.i18n import _, ngettext
-from unhang.survey.collect import Target, survey_over
+from unhang.survey.collect import Target, prove_same_server, survey_over, targets_of
 from unhang.survey.connect import connected
 
 
@@ -48,6 +50,7 @@ def plan(
     dsn: options.DsnOption = None,
     option_file: options.OptionFileOption = None,
     login: options.LoginOption = None,
+    workers: options.WorkersOption = None,
     python: options.PythonOption = None,
     state_dir: StateDirOption = None,
     output: options.FormatOption = Format.TEXT,
@@ -62,11 +65,18 @@ def plan(
         option_file=option_file,
         login=login,
         aliases=alias or (),
+        workers=workers,
     )
     if option_dir and not option_dir.is_dir():
         raise UsageProblem(_("There is no folder {path}.").format(path=option_dir))
     places = [_look(target, option_dir) for target in scope.targets]
-    made = make_plan(places, scope.settings, goal)
+    notes: list[str] = []
+    if alias and scope.settings:
+        covered = {a.name for target in scope.targets for a in target.aliases}
+        others = [t for t in targets_of(scope.settings) if t.aliases[0].name not in covered]
+        places += _neighbours(others, places, notes)
+    refuse_too_many(places, goal)
+    made = make_plan(places, scope.settings, goal, notes)
     folder = state_folder(state_dir, scope.project.directory if scope.project else None)
     path = output_file or folder / f"plan-{made.id}.json"
     if made.steps:
@@ -81,7 +91,24 @@ def plan(
     raise typer.Exit(1 if made.steps else 0)
 
 
+def _neighbours(
+    others: Sequence[Target], places: Sequence[Place], notes: list[str]
+) -> Iterator[Place]:
+    """Aliases that were not named, but reach the same server by another address."""
+    known = {place.survey.server.identity for place in places}
+    for target in others:
+        try:
+            place = _look(target, None)
+        except (CannotConnect, NotPermitted) as error:
+            note = _("Whether {name} is on the same server could not be seen: {why}")
+            notes.append(note.format(name=target.name, why=error.message))
+            continue
+        if place.survey.server.identity in known:
+            yield place
+
+
 def _look(target: Target, option_dir: Path | None) -> Place:
+    prove_same_server(target)
     with connected(target.login) as connection:
         survey = survey_over(connection, target)
         drop_in = option_dir.resolve() / DROP_IN if option_dir else find_drop_in(connection)
@@ -94,4 +121,4 @@ def _print_next(made: Plan, path: Path) -> None:
         return
     total = ngettext("{n} step", "{n} steps", len(made.steps)).format(n=len(made.steps))
     out.print(f"\n{total}. " + _("Nothing was changed. To do exactly this:"))
-    out.print(Text(f"unhang apply {path}", style="bold"), soft_wrap=True)
+    out.print(Text(f"unhang apply {shlex.quote(str(path))}", style="bold"), soft_wrap=True)

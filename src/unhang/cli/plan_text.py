@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from rich.markup import escape
-from rich.padding import Padding
 from rich.text import Text
 
 from unhang.change.actions import describe, statements
@@ -21,38 +22,32 @@ def print_plan(made: Plan) -> None:
         out.print(f"[bold]{escape(server.name)}[/]: {engine} {_('at')} {escape(server.address)}")
     for number, step in enumerate(made.steps, 1):
         out.print(f"\n[bold]{number}.[/] {escape(describe(step))}")
-        out.print(Padding(_detail(step), (0, 0, 0, 3)))
+        for line, style in _detail(step):
+            # Not broken to fit the terminal: people copy these lines.
+            out.print(Text(f"   {line}", style=style), soft_wrap=True)
         if not isinstance(step, RestartApplication):
             undo = _("undo: {text}").format(text=describe(step.inverse()))
-            out.print(Padding(Text(undo, style="dim"), (0, 0, 0, 3)))
+            out.print(Text(f"   {undo}", style="dim"), soft_wrap=True)
     for warning in made.warnings:
         out.print(f"\n[yellow]{_('NOTE')}[/] {escape(warning)}")
 
 
-def _detail(step: Step) -> Text:
+def _detail(step: Step) -> Iterator[tuple[str, str]]:
+    """Lines and their styles."""
     if isinstance(step, SetVariable):
-        why = _("it was {before}, from: {origin}").format(before=step.before, origin=step.origin)
-        return Text.assemble(("\n".join(f"{s};" for s in statements(step)), "green"), f"\n{why}")
-    if isinstance(step, EditSettings):
+        yield from ((f"{statement};", "green") for statement in statements(step))
+        why = _("it was {before}, from: {origin}")
+        yield why.format(before=step.before, origin=step.origin), ""
+    elif isinstance(step, EditSettings):
         if step.path is None:
-            return Text(
-                _("computed there, so nothing is edited; you set:\n{lines}").format(
-                    lines=step.lines
-                )
-            )
-        text = Text()
+            yield _("computed there, so nothing is edited; you set:"), ""
+            yield from ((line, "green") for line in step.lines.splitlines())
         for line in step.diff.splitlines():
-            style = {"+": "green", "-": "red"}.get(line[:1], "dim")
-            text.append(line + "\n", style=style)
-        text.rstrip()
-        return text
-    if isinstance(step, RestartApplication):
-        when = _("waits for it") if step.required else _("does not wait for it")
-        return Text(f"{when}: {step.reason}")
-    text = Text()
-    for line in (step.after or "").splitlines():
-        text.append(f"+ {line}\n", style="green")
-    text.rstrip()
-    if step.path is None:
-        text.append("\n" + _("The file is out of reach from here; the content is printed for you."))
-    return text
+            yield line, {"+": "green", "-": "red"}.get(line[:1], "dim")
+    elif isinstance(step, RestartApplication):
+        when = _("apply waits for it") if step.required else _("apply does not wait for it")
+        yield f"{when}: {step.reason}", ""
+    else:
+        yield from ((f"+ {line}", "green") for line in (step.after or "").splitlines())
+        if step.path is None:
+            yield _("The file is out of reach from here; the content is printed for you."), ""

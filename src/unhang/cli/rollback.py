@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -22,11 +21,11 @@ from unhang.cli.change_options import (
     YesOption,
     find_journal,
     reached,
+    require_yes,
     restart_of,
     who,
 )
-from unhang.cli.output import confirm, out
-from unhang.errors import Refused, UsageProblem
+from unhang.cli.output import out
 from unhang.i18n import _
 
 ROLLED_BACK = 6
@@ -50,23 +49,13 @@ def rollback(
         if journal.rolled_back:
             out.print(_("The plan {id} is rolled back already.").format(id=journal.plan.id))
             return
-        steps = in_safe_order(journal.plan.steps[n].inverse() for n in journal.begun())
+        steps = in_safe_order(journal.plan.steps[n].inverse() for n in journal.ever_begun())
         for number, step in enumerate(steps, 1):
             out.print(f"[bold]{number}.[/] {escape(describe(step))}")
         if not yes:
-            _ask()
+            require_yes(_("Only 'yes' will be accepted to roll back"))
         with reached(journal.plan, login) as targets:
             around = Surroundings(targets, Terminal(), restart_of(restart_command, restarted))
             Walk(journal, around).back()
     out.print(f"[green]{_('Rolled back: everything is as it was before.')}[/]")
     raise typer.Exit(ROLLED_BACK)
-
-
-def _ask() -> None:
-    if not sys.stdin.isatty():
-        raise UsageProblem(
-            _("Nobody is at a terminal to say yes; nothing was changed."),
-            cure=_("In a script give --yes."),
-        )
-    if not confirm(_("Only 'yes' will be accepted to roll back")):
-        raise Refused(_("You did not say yes; nothing was changed."))

@@ -345,6 +345,9 @@ class _Narrator:
     def tell(self, text: str) -> None:
         self._show.tell(text)
 
+    def show(self, text: str) -> None:
+        self._show.tell(text)
+
     def ask(self, text: str) -> bool:
         self._show.tell(text)
         return False

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import pymysql
 
-from unhang.errors import CannotConnect, UsageProblem
+from unhang.errors import CannotConnect, Refused, UsageProblem
 from unhang.i18n import _
 from unhang.survey.connect import Connection, connected, fetch
 from unhang.survey.login import Login
@@ -24,11 +24,14 @@ class Target:
 
     Attributes:
         login: The account that looks (and, in a plan, that changes).
+        own: The application's own login, where the one above names another address: then it is to
+            be proven that both lead to one server.
     """
 
     login: Login
     aliases: tuple[Alias, ...] = ()
     workers: Workers | None = None
+    own: Login | None = None
 
     @property
     def name(self) -> str:
@@ -52,15 +55,30 @@ def targets_of(
     Raises:
         UsageProblem: No such alias, or none with a MySQL engine.
     """
+    chosen = _chosen(settings, only)
+    keys = {name: settings.login(name).server_key for name in settings.mysql_aliases}
     groups: dict[tuple[str, int], list[str]] = {}
-    for name in _chosen(settings, only):
-        groups.setdefault(settings.login(name).server_key, []).append(name)
-    targets = []
-    for names in groups.values():
-        own = settings.login(names[0])
-        aliases = tuple(settings.alias(name) for name in names)
-        targets.append(Target(own.acting_as(login) if login else own, aliases, workers))
-    return tuple(targets)
+    for name in settings.mysql_aliases:
+        # An alias brings its neighbours: what is changed on their server is changed for them, too.
+        if keys[name] in {keys[other] for other in chosen}:
+            groups.setdefault(keys[name], []).append(name)
+    if login and login.names_a_server and len(groups) > 1:
+        raise UsageProblem(
+            _("The login names the server {address}, but the aliases are on {n} servers.").format(
+                address=login.address, n=len(groups)
+            ),
+            cure=_("Leave host and port out of the login, or name one server with --alias."),
+        )
+    return tuple(_target(settings, names, login, workers) for names in groups.values())
+
+
+def _target(
+    settings: Settings, names: Sequence[str], login: Login | None, workers: Workers | None
+) -> Target:
+    own = settings.login(names[0])
+    aliases = tuple(settings.alias(name) for name in names)
+    acting = own.acting_as(login) if login else own
+    return Target(acting, aliases, workers, own if acting.server_key != own.server_key else None)
 
 
 def _chosen(settings: Settings, only: Sequence[str]) -> Sequence[str]:
@@ -118,6 +136,28 @@ def survey_over(connection: Connection, target: Target) -> Survey:
         workers=target.workers,
         unseen=tuple(_once(unseen)),
     )
+
+
+def prove_same_server(target: Target) -> None:
+    """Make sure that a login with an address of its own leads to the application's server.
+
+    Raises:
+        Refused: It leads to another one.
+        CannotConnect, NotPermitted: One of the two cannot be asked.
+    """
+    if target.own is None:
+        return
+    identities = []
+    for login in (target.own, target.login):
+        with connected(login) as connection:
+            identities.append(read_server(connection, account="", unseen=lambda _: None).identity)
+    if identities[0] != identities[1]:
+        raise Refused(
+            _("{login} is another server than the application's, {own}.").format(
+                login=target.login.address, own=target.own.address
+            ),
+            cure=_("Leave host and port out of the login; the application's are used then."),
+        )
 
 
 def current_account(connection: Connection) -> str:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import pymysql
 import pymysql.cursors
 
+from unhang import timeouts
 from unhang.errors import CannotConnect, NotPermitted, UnhangError
 from unhang.i18n import _
 from unhang.mysql import errorcodes
@@ -17,6 +20,7 @@ from unhang.survey.login import Login
 CONNECT_SECONDS: Final = 10
 # PyMySQL's connect timeout does not cover the greeting: a frozen server would hold us for ever.
 READ_SECONDS: Final = 30
+_OWN_TIMEOUT: Final = f"SET SESSION wait_timeout = {timeouts.DEFAULT_WAIT_TIMEOUT}"
 
 if TYPE_CHECKING:
     # Generic in the type stubs only.
@@ -27,14 +31,21 @@ else:
 Row = Mapping[str, Any]
 
 
-def open_connection(login: Login, rows: type[Any] = pymysql.cursors.DictCursor) -> Connection:
+def open_connection(
+    login: Login,
+    rows: type[Any] = pymysql.cursors.DictCursor,
+    *,
+    own_timeout: bool = True,
+) -> Connection:
     """A connection in autocommit mode; the caller closes it.
 
     Args:
         rows: The kind of cursor it makes, and so what a row is: a dict, or a tuple.
+        own_timeout: Give the session a long `wait_timeout` of its own, so that the server does
+            not end it while a person reads; `False` leaves what every new session gets.
 
     Raises:
-        CannotConnect: Nobody answers, it is not MySQL, or the server is full.
+        CannotConnect: Nobody answers, it is not MySQL, the server is full, or TLS cannot be set up.
         NotPermitted: The account or its password is refused.
     """
     try:
@@ -52,10 +63,12 @@ def open_connection(login: Login, rows: type[Any] = pymysql.cursors.DictCursor) 
             write_timeout=READ_SECONDS,
             program_name="unhang",
             cursorclass=rows,
+            init_command=_OWN_TIMEOUT if own_timeout else None,
             **_tls(login),
         )
-    except (pymysql.err.MySQLError, OSError, IndexError, ValueError) as error:
+    except (pymysql.err.MySQLError, OSError, IndexError, ValueError, RuntimeError) as error:
         # IndexError and ValueError: PyMySQL parsing the greeting of something that is not MySQL.
+        # RuntimeError: PyMySQL without the package that encrypts a password where TLS does not.
         raise explain_connect_error(error, login) from None
 
 
@@ -67,9 +80,9 @@ def _tls(login: Login) -> dict[str, Any]:
 
 
 @contextmanager
-def connected(login: Login) -> Iterator[Connection]:
-    """An open connection that is closed at the end."""
-    connection = open_connection(login)
+def connected(login: Login, *, own_timeout: bool = True) -> Iterator[Connection]:
+    """An open connection, as `open_connection` makes it, that is closed at the end."""
+    connection = open_connection(login, own_timeout=own_timeout)
     try:
         yield connection
     finally:
@@ -87,6 +100,18 @@ def explain_connect_error(error: BaseException, login: Login) -> UnhangError:
     """The exception to show for a connection that could not be opened."""
     code = errorcodes.code_of(error)
     where = {"address": login.address, "user": login.user or _("(no user)")}
+    # PyMySQL makes 2003 of everything that the socket or TLS raises.
+    cause = getattr(error, "original_exception", error)
+    reads_files = isinstance(error, OSError) and isinstance(login.ssl, Mapping)
+    if reads_files or isinstance(cause, ssl.SSLError):
+        return _explain_tls_error(cause, login)
+    if isinstance(error, RuntimeError):
+        return CannotConnect(
+            _("{address} asks for an encrypted password: {text}").format(
+                text=_text(error), **where
+            ),
+            cure=_("pip install 'PyMySQL[rsa]', or let the connection use TLS."),
+        )
     if code in errorcodes.LOGIN_REFUSED:
         return NotPermitted(
             _("{address} refuses the account {user}: {text}").format(text=_text(error), **where),
@@ -102,7 +127,7 @@ def explain_connect_error(error: BaseException, login: Login) -> UnhangError:
                 "give it with --login."
             ),
         )
-    if code in errorcodes.UNREACHABLE or (code is None and isinstance(error, OSError)):
+    if code in errorcodes.UNREACHABLE or isinstance(error, OSError):
         return CannotConnect(
             _("Nobody answers at {address}: {text}").format(text=_text(error), **where),
             cure=_("Check host and port, and that the server runs and listens there."),
@@ -119,6 +144,25 @@ def explain_connect_error(error: BaseException, login: Login) -> UnhangError:
             text=_text(error), **where
         ),
         cure=_("Check host and port."),
+    )
+
+
+def _explain_tls_error(error: BaseException, login: Login) -> CannotConnect:
+    """Before connecting the files are read, during the handshake the server's certificate."""
+    ours = login.ssl if isinstance(login.ssl, Mapping) else {}
+    files = [str(ours[name]) for name in ("ca", "cert", "key") if ours.get(name)]
+    missing = [file for file in files if not Path(file).is_file()]
+    what = {
+        "address": login.address,
+        "files": ", ".join(missing or files) or _("(none named)"),
+        "text": _text(error),
+    }
+    return CannotConnect(
+        _("TLS with {address} fails; certificate files: {files}. {text}").format(**what),
+        cure=_(
+            "Check that the files are there, are PEM, can be read by you, and hold the CA that "
+            "signed the server's certificate."
+        ),
     )
 
 

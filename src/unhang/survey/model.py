@@ -126,6 +126,8 @@ class Alias:
 
     Attributes:
         conn_max_age: Seconds; 0 closes at the end of each request, `None` never.
+        session_wait_timeout: What `OPTIONS["init_command"]` gives each of its sessions instead of
+            the server's `wait_timeout`, seconds; `None` if nothing.
     """
 
     name: str
@@ -137,6 +139,7 @@ class Alias:
     conn_health_checks: bool
     atomic_requests: bool = False
     pool: bool = False
+    session_wait_timeout: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +212,10 @@ class Survey:
         Raises:
             ValueError: A schema this version does not know, or a missing field.
         """
+        if not isinstance(data, Mapping):
+            raise ValueError(f"a survey is an object, not {data!r}")
         if data.get("schema") != SCHEMA:
             raise ValueError(f"survey schema {data.get('schema')!r} is not {SCHEMA}")
-        return decode(cls, data)
+        survey = decode(cls, data)
+        identify(survey.server.version, survey.server.version_comment)
+        return survey

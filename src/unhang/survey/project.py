@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ast
 import json
+import math
 import os
-import re
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +17,13 @@ from typing import Any, Final
 
 from unhang.errors import UsageProblem
 from unhang.i18n import _
+from unhang.mysql.engine import MYSQL_ENGINES, is_mysql_engine
+from unhang.mysql.init_command import session_wait_timeout
 from unhang.survey import settings_probe
 from unhang.survey.login import Login, from_django
 from unhang.survey.model import Alias
 
 LOAD_SECONDS: Final = 60
-_MYSQL_ENGINE: Final = re.compile(r"mysql|mariadb", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +43,11 @@ class Project:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """A project's settings in effect. Holds passwords: never print it."""
+    """A project's settings in effect. Holds passwords: never print it.
+
+    Attributes:
+        mysql_driver: What Django would load for MySQL: `mysqlclient`, `pymysql`, or `None`.
+    """
 
     project: Project
     databases: Mapping[str, Mapping[str, Any]]
@@ -49,6 +56,7 @@ class Settings:
     loaded_files: tuple[Path, ...]
     middleware: tuple[str, ...]
     unhang: Mapping[str, Any]
+    mysql_driver: str | None = None
 
     def __repr__(self) -> str:
         return f"<Settings {self.project.settings_module}: {', '.join(self.databases)}>"
@@ -57,14 +65,12 @@ class Settings:
     def mysql_aliases(self) -> tuple[str, ...]:
         """The aliases whose ENGINE is one of MySQL's, Django's own or a third party's."""
         return tuple(
-            name
-            for name, database in self.databases.items()
-            if _MYSQL_ENGINE.search(str(database["ENGINE"]))
+            name for name, database in self.databases.items() if is_mysql_engine(database["ENGINE"])
         )
 
     def login(self, alias: str) -> Login:
         """The application's own login for an alias."""
-        return from_django(self.databases[alias])
+        return from_django(self.databases[alias], driver=self.mysql_driver)
 
     def alias(self, name: str) -> Alias:
         """An alias's settings in effect, without secrets."""
@@ -79,12 +85,18 @@ class Settings:
             conn_health_checks=bool(database["CONN_HEALTH_CHECKS"]),
             atomic_requests=bool(database["ATOMIC_REQUESTS"]),
             pool=bool(database["OPTIONS"].get("pool")),
+            session_wait_timeout=session_wait_timeout(
+                str(database["OPTIONS"].get("init_command") or "")
+            ),
         )
 
 
 def _seconds(alias: str, value: object) -> int | None:
-    if value is None or isinstance(value, int | float):
-        return None if value is None else int(value)
+    if value is None or value == math.inf:
+        return None
+    if isinstance(value, int | float) and not math.isnan(value):
+        # A negative one is over at once, as 0 is.
+        return max(0, int(value))
     message = _("CONN_MAX_AGE of {alias} is {value!r}, not a number of seconds.")
     raise UsageProblem(
         message.format(alias=alias, value=value),
@@ -115,7 +127,17 @@ def find_project(
             _("There is no manage.py in {folder}.").format(folder=folder),
             cure=_("Name the settings with --settings PACKAGE.MODULE."),
         )
-    return Project(folder, module, python or os.environ.get("UNHANG_PYTHON") or sys.executable)
+    return Project(folder, module, _interpreter(python or os.environ.get("UNHANG_PYTHON")))
+
+
+def _interpreter(typed: str | None) -> str:
+    """The interpreter as a path that holds in every folder: it is started in the project's."""
+    if not typed:
+        return sys.executable
+    if os.sep in typed:
+        # Not resolved: a virtual environment's interpreter is a link, and works by its place.
+        return str(Path(typed).expanduser().absolute())
+    return shutil.which(typed) or typed
 
 
 def _module_in(manage: Path) -> str:
@@ -127,8 +149,9 @@ def _module_in(manage: Path) -> str:
     for call in ast.walk(tree):
         if isinstance(call, ast.Call):
             texts = [a.value for a in call.args if isinstance(a, ast.Constant)]
-            if texts[:1] == ["DJANGO_SETTINGS_MODULE"] and isinstance(texts[-1], str):
-                return texts[-1]
+            match texts:
+                case ["DJANGO_SETTINGS_MODULE", str(module)] if module != texts[0]:
+                    return module
         if isinstance(call, ast.Assign) and "DJANGO_SETTINGS_MODULE" in ast.dump(call.targets[0]):
             value = call.value
             if isinstance(value, ast.Constant) and isinstance(value.value, str):
@@ -151,6 +174,9 @@ def load_settings(project: Project) -> Settings:
     answer = _ask(project)
     if "error" in answer:
         raise _unloadable(project, answer)
+    if not isinstance(answer["unhang"], Mapping):
+        message = _("UNHANG in {module} is not a dict.")
+        raise UsageProblem(message.format(module=project.settings_module))
     file = answer["settings_file"]
     return Settings(
         project=project,
@@ -160,6 +186,7 @@ def load_settings(project: Project) -> Settings:
         loaded_files=tuple(Path(name) for name in answer["loaded_files"]),
         middleware=tuple(answer["middleware"]),
         unhang=answer["unhang"],
+        mysql_driver=answer["mysql_driver"],
     )
 
 
@@ -172,32 +199,32 @@ def _ask(project: Project) -> Mapping[str, Any]:
         ),
         "PYTHONDONTWRITEBYTECODE": "1",
     }
-    reader, writer = os.pipe()
-    with os.fdopen(reader, encoding="utf-8") as answers:
+    # A file, not a pipe: a pipe holds 64 KB, and nobody reads before the answer is complete. It has
+    # no name, since the answer holds passwords.
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as answers:
         try:
             process = subprocess.Popen(
-                [project.python, settings_probe.__file__, str(writer)],
+                [project.python, settings_probe.__file__, str(answers.fileno()), MYSQL_ENGINES],
                 cwd=project.directory,
                 env=environment,
-                pass_fds=[writer],
+                pass_fds=[answers.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
                 text=True,
             )
         except OSError as error:
-            os.close(writer)
             message = _("The interpreter {python} cannot be started: {reason}.")
             raise UsageProblem(
                 message.format(python=project.python, reason=error.strerror)
             ) from None
-        os.close(writer)
         with process:
             try:
                 __, stderr = process.communicate(timeout=LOAD_SECONDS)
             except subprocess.TimeoutExpired:
                 process.kill()
                 return {"error": _("it took longer than {n} s").format(n=LOAD_SECONDS), "kind": ""}
+        answers.seek(0)
         text = answers.read()
     if text:
         answer: Mapping[str, Any] = json.loads(text)

@@ -17,22 +17,15 @@ VARIABLES: Final = (
     "wait_timeout",
     "interactive_timeout",
     "max_connections",
-    "max_user_connections",
-    "lock_wait_timeout",
-    "innodb_lock_wait_timeout",
-    "connect_timeout",
-    "extra_port",
 )
 STATUS: Final = (
     "Threads_connected",
     "Threads_running",
     "Max_used_connections",
-    "Aborted_clients",
     "Aborted_connects",
     "Aborted_connects_preauth",
     "Access_denied_errors",
     "Connection_errors_max_connections",
-    "Connections",
     "Uptime",
 )
 
@@ -113,6 +106,10 @@ def _origins(
             " WHERE VARIABLE_NAME IN %s"
         )
     else:
+        blind = unseen_because(connection, engine)
+        if blind:
+            unseen(Unseen(_("where the values of the server's variables come from"), blind))
+            return {}
         sql = (
             "SELECT VARIABLE_NAME AS name, VARIABLE_SOURCE AS origin, VARIABLE_PATH AS path"
             " FROM performance_schema.variables_info WHERE VARIABLE_NAME IN %s"
@@ -134,6 +131,17 @@ def _origins(
         row["name"]: Origin(_ORIGINS.get(row["origin"], "unknown"), row["path"] or None)
         for row in rows
     }
+
+
+def unseen_because(connection: Connection, engine: Engine) -> str | None:
+    """Why a MySQL server keeps from everybody what `performance_schema` holds; `None` if it tells.
+
+    Switched off, its tables are there and empty (MySQL 9.7); before 8.0 some are not there.
+    """
+    if engine.release < (8, 0, 0):
+        return _("MySQL before 8.0 does not show it")
+    on = fetch(connection, "SELECT @@performance_schema AS value")[0]["value"]
+    return None if on else _("performance_schema is off")
 
 
 def _persisted(connection: Connection, engine: Engine, *, visible: bool) -> dict[str, int]:

@@ -2,8 +2,9 @@
 
 MariaDB: `information_schema.PROCESSLIST`, whose TIME_MS is exact; `performance_schema` is off by
 default there and believes a client's `SET TIMESTAMP`. MySQL: `performance_schema.processlist`
-(the one in `information_schema` is deprecated). One query a source; nothing is locked for longer
-than the listing takes.
+(the one in `information_schema` is deprecated, and asked only where the other is not there or
+`performance_schema` is off). One query a source; nothing is locked for longer than the listing
+takes.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from unhang.mysql import errorcodes
 from unhang.mysql.engine import Engine
 from unhang.survey.connect import Connection, Row, fetch
 from unhang.survey.model import Session, Unseen
+from unhang.survey.server import unseen_because
 
 SYSTEM_USERS: Final = frozenset({"system user", "event_scheduler", "unauthenticated user"})
 _SYSTEM_COMMANDS: Final = frozenset({"Daemon", "Slave_IO", "Slave_SQL", "Slave_worker"})
@@ -29,9 +31,10 @@ _MARIADB: Final = (
 )
 _MYSQL: Final = (
     "SELECT ID AS id, USER AS user, HOST AS host, DB AS db, COMMAND AS command,"
-    " TIME AS seconds, STATE AS state FROM performance_schema.processlist"
+    " TIME AS seconds, STATE AS state FROM {schema}.processlist"
     " WHERE ID <> CONNECTION_ID()"
 )
+_PROCESSLIST_SINCE: Final = (8, 0, 22)
 _TRANSACTIONS: Final = (
     "SELECT trx_mysql_thread_id AS id, TIMESTAMPDIFF(SECOND, trx_started, NOW()) AS seconds,"
     " trx_rows_locked AS rows_locked, trx_rows_modified AS rows_modified"
@@ -57,15 +60,27 @@ def read_sessions(
     Without PROCESS a server shows an account its own sessions only, and nobody's transactions;
     `in_transaction` is then `None`.
     """
-    rows = fetch(connection, _MARIADB if engine.kind == "mariadb" else _MYSQL)
+    blind = unseen_because(connection, engine) if engine.kind == "mysql" else None
+    rows = fetch(connection, _listing(engine, blind=blind is not None))
     transactions = _transactions(connection, account=account, unseen=unseen)
-    timeouts = _own_timeouts(connection, engine, account=account, unseen=unseen)
+    if blind:
+        unseen(Unseen(_("each session's own wait_timeout"), blind))
+    # No table of MariaDB shows another session's variables (10.11, 11.8).
+    asked = engine.kind == "mysql" and not blind
+    timeouts = _own_timeouts(connection, account=account, unseen=unseen) if asked else {}
     sessions = (
         _session(row, transactions, timeouts.get(row["id"]))
         for row in rows
         if row["user"] not in SYSTEM_USERS and row["command"] not in _SYSTEM_COMMANDS
     )
     return tuple(sorted(sessions, key=lambda session: session.id))
+
+
+def _listing(engine: Engine, *, blind: bool) -> str:
+    if engine.kind == "mariadb":
+        return _MARIADB
+    old = blind or engine.release < _PROCESSLIST_SINCE
+    return _MYSQL.format(schema="information_schema" if old else "performance_schema")
 
 
 def _session(row: Row, transactions: dict[int, Row] | None, wait_timeout: int | None) -> Session:
@@ -107,14 +122,8 @@ def _transactions(
 
 
 def _own_timeouts(
-    connection: Connection,
-    engine: Engine,
-    *,
-    account: str,
-    unseen: Callable[[Unseen], None],
+    connection: Connection, *, account: str, unseen: Callable[[Unseen], None]
 ) -> dict[int, int]:
-    if engine.kind == "mariadb":
-        return {}  # no table there shows another session's variables (10.11, 11.8)
     try:
         rows = fetch(connection, _OWN_TIMEOUTS)
     except pymysql.err.MySQLError as error:

@@ -4,13 +4,16 @@ Run as a script in a fresh interpreter by `unhang.survey.project`, possibly the 
 interpreter, so it imports only the standard library and Django. The answer goes to a file
 descriptor of its own: settings modules like to print.
 
-    python settings_probe.py ANSWER_FD        with DJANGO_SETTINGS_MODULE set
+    python settings_probe.py ANSWER_FD MYSQL_ENGINES      with DJANGO_SETTINGS_MODULE set
+
+MYSQL_ENGINES is the pattern of the ENGINEs that need a driver for MySQL.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import traceback
 from typing import Any
@@ -25,7 +28,6 @@ _FIELDS = (
     "CONN_MAX_AGE",
     "CONN_HEALTH_CHECKS",
     "ATOMIC_REQUESTS",
-    "AUTOCOMMIT",
 )
 
 
@@ -40,7 +42,7 @@ def plain(value: Any) -> Any:
     return str(value)
 
 
-def effective_settings() -> dict[str, Any]:
+def effective_settings(mysql_engines: str) -> dict[str, Any]:
     """DATABASES with Django's defaults filled in, and what tells where the settings come from."""
     before = set(sys.modules)
     import django
@@ -55,16 +57,25 @@ def effective_settings() -> dict[str, Any]:
         for alias, database in connections.settings.items()
     }
     module = os.environ["DJANGO_SETTINGS_MODULE"]
+    needs_driver = any(re.search(mysql_engines, str(d["ENGINE"])) for d in databases.values())
     return {
         "databases": databases,
+        "mysql_driver": _mysql_driver() if needs_driver else None,
         "django_version": django.get_version(),
-        "settings_module": module,
         "settings_file": getattr(sys.modules.get(module), "__file__", None),
         "loaded_files": _project_files(before),
         "middleware": plain(settings.MIDDLEWARE),
-        "installed_apps": plain(settings.INSTALLED_APPS),
         "unhang": plain(getattr(settings, "UNHANG", {})),
     }
+
+
+def _mysql_driver() -> str | None:
+    """What Django's `import MySQLdb` leads to here; settings may have put PyMySQL in its place."""
+    try:
+        import MySQLdb
+    except Exception:  # noqa: BLE001 - not installed, or its library is missing or too old
+        return None
+    return "pymysql" if MySQLdb.__name__ == "pymysql" else "mysqlclient"
 
 
 def _project_files(before: set[str]) -> list[str]:
@@ -83,7 +94,7 @@ def main() -> int:
     sys.path[0] = os.getcwd()  # noqa: PTH109 - a str is what sys.path holds
     answer: dict[str, Any]
     try:
-        answer = effective_settings()
+        answer = effective_settings(sys.argv[2])
         code = 0
     except BaseException as error:  # noqa: BLE001 - settings may raise anything, SystemExit too
         last = traceback.format_exception_only(error)[-1].strip()

@@ -31,7 +31,6 @@ def test_it_is_read_back_as_it_was_written(plan: Plan, tmp_path: Path) -> None:
     assert again.fact(0, "watermark") == 17
     assert again.settled(0)
     assert not again.settled(1)
-    assert not again.complete
 
 
 def test_a_cut_off_line_is_as_if_never_written(plan: Plan, tmp_path: Path) -> None:
@@ -71,6 +70,31 @@ def test_the_newest_is_the_one_that_can_be_rolled_back(plan: Plan, tmp_path: Pat
     done.write("rolled-back")
     os.utime(old.path, (1, 1))
     assert journals.newest(tmp_path).path == old.path
+
+
+def test_a_file_that_is_no_journal_does_not_hide_the_others(plan: Plan, tmp_path: Path) -> None:
+    journal = journals.open_for(plan, tmp_path)
+    (journal.path.parent / "zero.jsonl").touch()
+    assert journals.newest(tmp_path).path == journal.path
+
+
+def test_a_full_disk_leaves_no_half_line(
+    plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = journals.open_for(plan, tmp_path)
+    before = journal.path.read_bytes()
+    write = os.write
+
+    def full(descriptor: int, data: bytes) -> int:
+        write(descriptor, data[:10])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "write", full)
+    with pytest.raises(OSError, match="No space"):
+        journal.write("begun", 0)
+    monkeypatch.undo()
+    assert journal.path.read_bytes() == before
+    assert journal.begun() == ()
 
 
 def test_without_any_journal_it_says_what_to_do(tmp_path: Path) -> None:

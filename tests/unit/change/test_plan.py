@@ -10,7 +10,8 @@ import pytest
 from support.surveys import a_server, a_survey, an_alias
 from unhang.change import plan as plans
 from unhang.change.planner import Goal, Place, make_plan
-from unhang.change.steps import SetVariable, WriteOptionFile
+from unhang.change.steps import RestartApplication, SetVariable, WriteOptionFile
+from unhang.change.targets import may_set_globals
 from unhang.errors import Refused, UsageProblem
 
 
@@ -48,7 +49,7 @@ def test_a_plan_that_was_edited_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "plan.json"
     plans.save(a_plan(), file)
     data = json.loads(file.read_text())
-    data["steps"][0]["after"] = 1
+    data["steps"][1]["after"] = 1
     file.write_text(json.dumps(data))
     with pytest.raises(Refused, match="edited after it was made"):
         plans.load(file)
@@ -70,11 +71,16 @@ def test_a_reached_goal_needs_no_steps() -> None:
 
 def test_mariadb_gets_a_drop_in_and_mysql_persists(tmp_path: Path) -> None:
     mariadb = a_plan(tmp_path / "zz.cnf").steps
-    assert [type(step) for step in mariadb] == [SetVariable, SetVariable, WriteOptionFile]
+    assert [type(step) for step in mariadb] == [
+        RestartApplication,
+        SetVariable,
+        SetVariable,
+        WriteOptionFile,
+    ]
     server = a_server(version="9.7.4", wait_timeout=28_800, interactive_timeout=28_800)
     mysql = make_plan([Place(a_survey(server), tmp_path / "zz.cnf")], None, Goal.of()).steps
-    assert [type(step) for step in mysql] == [SetVariable, SetVariable]
-    assert all(isinstance(step, SetVariable) and step.persists for step in mysql)
+    assert [type(step) for step in mysql] == [RestartApplication, SetVariable, SetVariable]
+    assert all(step.persists for step in mysql if isinstance(step, SetVariable))
 
 
 def test_an_out_of_reach_option_file_becomes_text_to_paste() -> None:
@@ -88,3 +94,27 @@ def test_a_plan_without_a_project_says_what_nobody_checked() -> None:
     server = a_server(wait_timeout=28_800)
     plan = make_plan([Place(a_survey(server, aliases=()), None)], None, Goal.of())
     assert any("within 280 s" in warning for warning in plan.warnings)
+
+
+def test_two_addresses_of_one_server_are_one_server() -> None:
+    server = a_server(wait_timeout=28_800, interactive_timeout=28_800)
+    places = [Place(a_survey(server, aliases=(an_alias(name),)), None) for name in ("a", "b")]
+    plan = make_plan(places, None, Goal.of())
+    assert [target.name for target in plan.servers] == ["a, b"]
+    assert sum(isinstance(step, SetVariable) for step in plan.steps) == 2
+
+
+@pytest.mark.parametrize(
+    ("line", "may"),
+    [
+        ("GRANT ALL PRIVILEGES ON *.* TO `root`@`%` WITH GRANT OPTION", True),
+        ("GRANT PROCESS, SUPER ON *.* TO `dba`@`%`", True),
+        ("GRANT SYSTEM_VARIABLES_ADMIN,PERSIST_RO_VARIABLES_ADMIN ON *.* TO `dba`@`%`", True),
+        ("GRANT `admins`@`%` TO `dba`@`%`", True),
+        ("GRANT PROCESS ON *.* TO `SUPERVISOR`@`%`", False),
+        ("GRANT ALL PRIVILEGES ON `SUPER`.* TO `app`@`%`", False),
+        ("GRANT USAGE ON *.* TO `app`@`%`", False),
+    ],
+)
+def test_who_may_set_global_variables(line: str, may: bool) -> None:
+    assert may_set_globals([line]) is may
