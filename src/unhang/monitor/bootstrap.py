@@ -99,7 +99,8 @@ def quantile(histograms: Sequence[Sequence[int]], q: float) -> Estimate | None:
     """The `q` quantile in seconds of the times in all histograms together (see `unhang.latency`).
 
     Returns:
-        `None` when the series is too short for its memory, or holds no times.
+        `None` when the series is too short, or holds no times; see `ratio` for one that is short
+        only for its memory.
     """
     merged = [sum(column) for column in zip(*histograms, strict=True)]
     value = quantile_of(merged, q)
@@ -109,7 +110,10 @@ def quantile(histograms: Sequence[Sequence[int]], q: float) -> Estimate | None:
     # What moves a quantile is how many times lie above it: their memory is the one that matters.
     blocks = _blocks([sum(h[cut:]) - (1 - q) * sum(h) for h in histograms])
     if blocks is None:
-        return None
+        if len(histograms) < MEMORIES_PER_SERIES:
+            return None
+        own = [quantile_of(h, q) for h in histograms]
+        return _within_its_range(value, [(x, 1.0) for x in own if x is not None])
     used = [i for i, n in enumerate(merged) if n]
     low, high = used[0], used[-1] + 1
     # A histogram as one big integer, 64 bits per bucket: adding two of 200 buckets then takes
