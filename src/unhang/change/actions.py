@@ -1,20 +1,19 @@
-"""What each kind of step looks at, and what it does. The walk decides when."""
+"""What each kind of step does. The walk decides when."""
 
 from __future__ import annotations
 
 import shlex
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final, Protocol
 
 from unhang.change import option_file
 from unhang.change.files import read_source, replace_file, to_bytes
 from unhang.change.patch import Patch
+from unhang.change.states import effect_of, state_of, variable_of
 from unhang.change.steps import (
-    AliasChange,
-    DjangoValues,
     EditSettings,
     RestartApplication,
     SetVariable,
@@ -22,14 +21,12 @@ from unhang.change.steps import (
     WriteOptionFile,
 )
 from unhang.change.targets import Targets
+from unhang.change.wording import statements
 from unhang.errors import NotVerified, UsageProblem
 from unhang.i18n import _
 from unhang.survey.connect import connected, fetch
-from unhang.survey.model import Alias
 
 RESTART_SECONDS: Final = 120
-
-State = Literal["before", "after", "other"]
 
 
 class Person(Protocol):
@@ -67,85 +64,6 @@ class Surroundings:
     restart: Restart = Restart()
 
 
-def state_of(step: Step, targets: Targets, *, exact_file: bool = False) -> State | None:
-    """Where the step's object is now; `None` when that cannot be looked at from here.
-
-    Args:
-        exact_file: A settings file that was edited elsewhere since the plan was made is `other`,
-            though its effect is still that of before.
-    """
-    if isinstance(step, SetVariable):
-        return _variable_state(step, targets)
-    if isinstance(step, WriteOptionFile) and step.path is not None:
-        return _which(option_file.read(Path(step.path)), step.before, step.after)
-    if isinstance(step, EditSettings):
-        return _settings_state(step, targets, exact_file=exact_file)
-    return None
-
-
-def _which(now: object, before: object, after: object) -> State:
-    return "after" if now == after else "before" if now == before else "other"
-
-
-def _variable_state(step: SetVariable, targets: Targets) -> State:
-    running, persisted = _variable(step, targets)
-    parts = {
-        _which(running, step.before, step.after),
-        _which(persisted, step.before_persisted, step.after_persisted),
-    }
-    if "other" in parts:
-        return "other"
-    # Two statements change the two of them: a crash in between leaves one on either side.
-    return "before" if "before" in parts else "after"
-
-
-def _variable(step: SetVariable, targets: Targets) -> tuple[int, int | None]:
-    """The running value and, where the step persists, the persisted one."""
-    connection = targets.connections[step.server]
-    rows = fetch(connection, "SHOW GLOBAL VARIABLES WHERE Variable_name = %s", [step.variable])
-    running = int(rows[0]["Value"])
-    if not step.persists:
-        return running, step.after_persisted
-    persisted = fetch(
-        connection,
-        "SELECT VARIABLE_VALUE AS value FROM performance_schema.persisted_variables"
-        " WHERE VARIABLE_NAME = %s",
-        [step.variable],
-    )
-    return running, int(persisted[0]["value"]) if persisted else None
-
-
-def _settings_state(step: EditSettings, targets: Targets, *, exact_file: bool = False) -> State:
-    if step.path is None or step.patch is None:
-        in_effect = _effect(step, targets)
-        # A person may have set half of them.
-        return "before" if in_effect == "other" and not exact_file else in_effect
-    in_file = step.patch.state_of(read_source(Path(step.path)))
-    try:
-        in_effect = _effect(step, targets)
-    except UsageProblem:
-        if in_file == "other":
-            raise
-        return in_file  # settings that do not load can still be put back, byte for byte
-    if in_effect == "before" and exact_file:
-        return in_file if in_file == "before" else "other"
-    return in_effect
-
-
-def _effect(step: EditSettings, targets: Targets) -> State:
-    aliases = targets.aliases()
-    states = {_alias_state(change, aliases) for change in step.changes}
-    return states.pop() if len(states) == 1 else "other"
-
-
-def _alias_state(change: AliasChange, aliases: Mapping[str, Alias]) -> State:
-    alias = aliases.get(change.alias)
-    if alias is None:
-        return "other"
-    effective = DjangoValues(alias.conn_max_age, alias.conn_health_checks)
-    return _which(effective, change.before, change.after)
-
-
 def do(step: Step, around: Surroundings) -> dict[str, Any]:
     """Do the step and make sure of its effect.
 
@@ -166,26 +84,11 @@ def do(step: Step, around: Surroundings) -> dict[str, Any]:
     return {}
 
 
-def statements(step: SetVariable) -> list[str]:
-    """The SQL of a step, as it is sent and as a person would type it."""
-    name, value = step.variable, int(step.after)
-    if not step.persists:
-        return [f"SET GLOBAL {name} = {value}"]
-    if step.after_persisted is None:
-        # RESET PERSIST alone leaves the running value as it is (MySQL 9.7).
-        return [f"RESET PERSIST IF EXISTS {name}", f"SET GLOBAL {name} = {value}"]
-    if step.after_persisted == value:
-        return [f"SET PERSIST {name} = {value}"]
-    # PERSIST_ONLY would set the first alone, but wants one more privilege. The running value is
-    # the persisted one for the moment between the two; sessions that are open do not notice.
-    return [f"SET PERSIST {name} = {step.after_persisted}", f"SET GLOBAL {name} = {value}"]
-
-
 def _set_variable(step: SetVariable, targets: Targets) -> dict[str, Any]:
     for statement in statements(step):
         fetch(targets.connections[step.server], statement)
-    if _variable_state(step, targets) != "after":
-        value, _persisted = _variable(step, targets)
+    if state_of(step, targets) != "after":
+        value, _persisted = variable_of(step, targets)
         message = _("{variable} is {value} after it was set to {after}.")
         raise NotVerified(message.format(variable=step.variable, value=value, after=step.after))
     return facts_of(step, targets)
@@ -229,7 +132,7 @@ def _edit_settings(step: EditSettings, around: Surroundings) -> None:
     replace_file(path, to_bytes(_edited(step, step.patch, source)))
     why_not = ""
     try:
-        if _effect(step, around.targets) == "after":
+        if effect_of(step, around.targets) == "after":
             return
     except UsageProblem as error:
         why_not = f" {error.message}"
@@ -266,7 +169,7 @@ def _edited(step: EditSettings, patch: Patch, source: str) -> str:
 def _wait_for_person(step: EditSettings, around: Surroundings) -> None:
     around.person.tell(_("These settings are computed; only you can set them:"))
     around.person.show(step.lines)
-    while _effect(step, around.targets) != "after":
+    while effect_of(step, around.targets) != "after":
         if not around.person.ask(_("Are they set? (They are not in effect yet.)")):
             raise NotVerified(
                 _("The settings are not in effect yet."),
@@ -313,31 +216,3 @@ def _run(command: str) -> None:
         last = ((result.stderr or result.stdout).strip().splitlines() or [""])[-1]
         message = _("The restart command ended with code {code}: {text}")
         raise NotVerified(message.format(code=result.returncode, text=last), cure=again)
-
-
-def describe(step: Step) -> str:
-    """The step in one line."""
-    if isinstance(step, SetVariable):
-        text = _("{server}: {variable} {before} → {after}").format(
-            server=step.server, variable=step.variable, before=step.before, after=step.after
-        )
-        if not step.persists:
-            return text
-        how = _("no longer persisted") if step.after_persisted is None else _("persisted")
-        return f"{text} ({how})"
-    if isinstance(step, WriteOptionFile):
-        what = _("{server}: delete {path}") if step.after is None else _("{server}: write {path}")
-        return what.format(server=step.server, path=step.path or option_file.DROP_IN)
-    if isinstance(step, EditSettings):
-        parts = [
-            f"{change.alias} "
-            + ", ".join(f"{k} {_old(change, k)} → {v}" for k, v in change.values().items())
-            for change in step.changes
-        ]
-        where = Path(step.path).name if step.path else _("by hand")
-        return f"Django {'; '.join(parts)} ({where})"
-    return _("the application runs with the new settings")
-
-
-def _old(change: AliasChange, name: str) -> object:
-    return change.inverse().values()[name]

@@ -14,10 +14,12 @@ from typing import Any
 import pymysql
 
 from unhang.change import guard
-from unhang.change.actions import Surroundings, describe, do, facts_of, state_of
+from unhang.change.actions import Surroundings, do, facts_of
 from unhang.change.journal import Event, Journal
 from unhang.change.order import in_safe_order
+from unhang.change.states import state_of
 from unhang.change.steps import RestartApplication, Step, WriteOptionFile
+from unhang.change.wording import describe
 from unhang.errors import (
     CannotConnect,
     NotPermitted,

@@ -10,10 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from unhang.change.actions import describe, facts_of, state_of
+from unhang.change.actions import facts_of
 from unhang.change.journal import Journal
+from unhang.change.states import state_of
 from unhang.change.steps import SetVariable
 from unhang.change.targets import Targets
+from unhang.change.wording import describe
 from unhang.i18n import _
 from unhang.mysql.engine import identify
 from unhang.survey.codec import encode

@@ -25,7 +25,7 @@ from unhang.cli.plan_text import print_plan
 from unhang.cli.verify import print_verification
 from unhang.i18n import _
 from unhang.lab import demo as play
-from unhang.lab.demo import DemoFacts, Script
+from unhang.lab.demo_facts import DemoFacts, Script
 from unhang.lab.demo_json import to_json
 from unhang.lab.load import Waits
 from unhang.monitor.sample import Sample

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from rich.markup import escape
 from rich.text import Text
 
-from unhang.change.actions import describe, statements
 from unhang.change.plan import Plan
 from unhang.change.steps import EditSettings, RestartApplication, SetVariable, Step
+from unhang.change.wording import describe, statements
 from unhang.cli.output import out
 from unhang.i18n import _
 from unhang.mysql.engine import identify

@@ -10,9 +10,8 @@ import functools
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from typing import Any, Final, Protocol
+from datetime import UTC, datetime
+from typing import Any, Final
 
 import pymysql.cursors
 
@@ -23,16 +22,16 @@ from unhang.change import verify as verification
 from unhang.change.actions import Restart, Surroundings
 from unhang.change.apply import Walk
 from unhang.change.option_file import find_drop_in
-from unhang.change.plan import Plan
 from unhang.change.planner import Goal, Place, make_plan
 from unhang.change.targets import Targets
 from unhang.change.verify import Verification
 from unhang.i18n import _
-from unhang.lab.arrivals import Arrival, Page, schedule
+from unhang.lab.arrivals import Arrival, schedule
+from unhang.lab.demo_facts import Act, DemoFacts, Script, Show, pages
 from unhang.lab.load import Answer, Waits, run_load
 from unhang.lab.server import Server, server
 from unhang.lab.site import Site, site
-from unhang.monitor.compare import Comparison, compare
+from unhang.monitor.compare import compare
 from unhang.monitor.history import History
 from unhang.monitor.sample import Sample
 from unhang.monitor.watch import watch
@@ -47,122 +46,6 @@ from unhang.survey.project import Project, load_settings
 
 SAMPLE_SECONDS: Final = 0.5
 SEED: Final = 280
-
-
-@dataclass(frozen=True, slots=True)
-class Script:
-    """The numbers of the play.
-
-    Attributes:
-        run_in_seconds: The load's first part, shown but not compared: sessions pile up, or settle.
-        act_seconds: How long the part of each act lasts that is compared.
-        wait_timeout: What the plan sets, seconds. On this stage a minute passes in a second, and
-            5 s stand for the 300 s one would set in earnest.
-        drain_seconds: How long verify may wait for the old sessions to end.
-    """
-
-    run_in_seconds: float = 25.0
-    act_seconds: float = 40.0
-    wait_timeout: int = 5
-    max_connections: int = 40
-    processes: int = 2
-    threads: int = 8
-    drain_seconds: float = 20.0
-    engine: str = "mariadb"
-
-    @property
-    def load_seconds(self) -> float:
-        """How long visitors come in each act."""
-        return self.run_in_seconds + self.act_seconds
-
-
-def pages() -> list[Page]:
-    """What visitors do: mostly quick things; a few slow ones; and one page that leaks threads."""
-    products = tuple(f"/product/{number}/" for number in range(1, 400))
-    customers = tuple(f"/orders/?customer={number}" for number in range(1, 100))
-    order = {"customer": 1, "lines": [{"product": 7, "quantity": 1}]}
-    return [
-        Page("product", products, per_second=30.0),
-        Page("orders", customers, per_second=4.0),
-        Page("order", ("/order/",), per_second=1.0, body=order),
-        Page("report", ("/report/?seconds=3",), per_second=0.5),
-        Page("recommend", ("/recommend/?ids=1,2,3&pool=request",), per_second=0.7),
-        # A thread pool that is used now and then: its connections outlive wait_timeout.
-        Page("recommend again", ("/recommend/?ids=4,5,6&pool=shared",), every=7.0),
-    ]
-
-
-@dataclass(frozen=True, slots=True)
-class Act:
-    """One run of the load.
-
-    Attributes:
-        name: `before` or `after`.
-        run_in_seconds: The first part, which is not compared.
-        samples: What the server looked like, every half second.
-        answers: What the visitors saw.
-    """
-
-    name: str
-    title: str
-    started: datetime
-    run_in_seconds: float
-    samples: tuple[Sample, ...]
-    answers: tuple[Answer, ...]
-
-    @property
-    def compared_samples(self) -> tuple[Sample, ...]:
-        """Those after the run-in."""
-        first = self.started + timedelta(seconds=self.run_in_seconds)
-        return tuple(sample for sample in self.samples if sample.at >= first)
-
-    @property
-    def compared_answers(self) -> tuple[Answer, ...]:
-        """Answers to requests that were due after the run-in."""
-        return tuple(answer for answer in self.answers if answer.due >= self.run_in_seconds)
-
-
-@dataclass(slots=True)
-class DemoFacts:
-    """Everything the demo found; the report tells nothing else."""
-
-    script: Script
-    server: str
-    started: datetime
-    acts: list[Act] = field(default_factory=list)
-    survey: Survey | None = None
-    findings: tuple[Finding, ...] = ()
-    findings_after: tuple[Finding, ...] = ()
-    plan: Plan | None = None
-    verification: Verification | None = None
-    comparison: Comparison | None = None
-    not_cured: tuple[str, ...] = ()
-    restored: tuple[tuple[str, str], ...] = ()
-
-
-class Show(Protocol):
-    """Whoever tells the play to the audience."""
-
-    def chapter(self, title: str, text: str) -> None:
-        """Something new begins."""
-
-    def during(self, seconds: float, sample: Sample, waits: Waits) -> None:
-        """The load runs; called about twice a second with the visitors' last few seconds."""
-
-    def diagnosis(self, survey: Survey, findings: tuple[Finding, ...]) -> None:
-        """What diagnose says."""
-
-    def plan(self, plan: Plan) -> None:
-        """What plan says."""
-
-    def tell(self, text: str) -> None:
-        """A line of a longer story."""
-
-    def verified(self, result: Verification) -> None:
-        """What verify says."""
-
-    def compared(self, facts: DemoFacts) -> None:
-        """What compare says, and what the settings did not cure."""
 
 
 def run(script: Script, show: Show) -> DemoFacts:

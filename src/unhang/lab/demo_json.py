@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import unhang
-from unhang.lab.demo import Act, DemoFacts
+from unhang.lab.demo_facts import Act, DemoFacts
 from unhang.lab.load import Answer, Waits
 from unhang.monitor.metrics import METRICS, label
 from unhang.monitor.sample import Server
