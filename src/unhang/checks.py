@@ -12,6 +12,8 @@ from django.apps import AppConfig
 from django.core.checks import CheckMessage, Error, Warning, register
 from django.db import connections
 
+from unhang.mysql.engine import is_mysql_engine
+
 
 @register()
 def check_connection_settings(
@@ -22,7 +24,7 @@ def check_connection_settings(
     return [
         message
         for alias, database in connections.settings.items()
-        if "mysql" in str(database["ENGINE"])
+        if is_mysql_engine(database["ENGINE"])
         for message in _messages(alias, database)
     ]
 

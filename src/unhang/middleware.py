@@ -7,6 +7,7 @@ UNHANG = {"RUN_DIR": "/run/shop"}                         # optional
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
@@ -171,7 +172,10 @@ def _run_dir() -> Path:
     # settings.configure() leaves no module behind, hence no place but the current one.
     name = getattr(settings, "SETTINGS_MODULE", None) or ""
     file = getattr(sys.modules.get(name), "__file__", None)
-    project = project_dir(name, file) if file else Path.cwd()
+    try:
+        project = project_dir(name, file) if file else Path.cwd()
+    except OSError:  # the current folder was removed: no reason to keep the site from starting
+        project = Path(os.sep)
     try:
         return run_dir_from(options, project_dir=project, settings_module=name)
     except TypeError as error:

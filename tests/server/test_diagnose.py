@@ -293,3 +293,50 @@ def _questions(connection: Any) -> int:
     with connection.cursor() as cursor:
         cursor.execute("SHOW SESSION STATUS LIKE 'Questions'")
         return int(cursor.fetchone()["Value"])
+
+
+def test_manage_py_may_be_called_from_another_folder(
+    server: Server, project: Project, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    manage = str(project.directory / "manage.py")
+    for arguments in (("diagnose",), ("diagnose", "--settings", "conf.settings")):
+        ran = run_unhang("unhang", *arguments, cwd=elsewhere, program=(manage,))
+        assert ran.code == 1, ran
+        assert "Django default: CONN_MAX_AGE 0 s" in ran.text
+
+
+def test_an_account_at_its_quota_is_one_sentence(server: Server, tmp_path: Path) -> None:
+    server.execute("CREATE USER q@'%' IDENTIFIED BY 'q' WITH MAX_QUERIES_PER_HOUR 4")
+    for verb in ("diagnose", "plan"):
+        server.execute("FLUSH USER_RESOURCES")
+        ran = run_unhang(verb, "--dsn", server.dsn("q", "q"), cwd=tmp_path)
+        assert ran.code == 3, ran
+        assert "max_queries_per_hour" in ran.text
+
+
+def test_connections_of_others_count_as_used_without_process(
+    server: Server, project: Project
+) -> None:
+    with server.connect(), server.connect():
+        ran = project.unhang("diagnose")
+    assert f"2 of {LIMIT} connections used, of which 0 visible" in ran.text
+
+
+@pytest.mark.every_engine
+def test_an_init_command_with_a_short_wait_timeout_is_found(server: Server, tmp_path: Path) -> None:
+    extra = '"CONN_MAX_AGE": 280,\n"OPTIONS": {"init_command": "SET SESSION wait_timeout=30"},'
+    project = make_project(tmp_path, server, extra)
+    found = findings(project.unhang("diagnose", "--format", "json").json())
+    assert found["UH101"]["evidence"]["wait_timeout by init_command"] == "30 s"
+
+
+def test_localhost_means_the_socket_for_mysqlclient(server: Server, project: Project) -> None:
+    pytest.importorskip("MySQLdb")
+    text = project.settings_file.read_text().replace(
+        f'"PORT": {server.port}', f'"PORT": 1, "OPTIONS": {{"unix_socket": {server.socket!r}}}'
+    )
+    project.settings_file.write_text(text.replace(repr(server.host), '"localhost"'))
+    ran = project.unhang("diagnose")
+    assert ran.code == 1, ran
+    assert server.socket in ran.text

@@ -493,6 +493,30 @@ def test_the_project_is_where_the_settings_are_imported_from(
     assert project_dir(module, tmp_path / file) == tmp_path.resolve()
 
 
+def test_a_settings_module_deeper_than_its_file_keeps_its_folder() -> None:
+    assert project_dir("a.b.c.d.settings", "/etc/settings.py") == Path("/etc").resolve()
+
+
+def test_a_settings_file_that_is_a_link_counts_from_the_link(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    target = tmp_path / "elsewhere" / "live.py"
+    target.touch()
+    (tmp_path / "shop" / "conf").mkdir(parents=True)
+    link = tmp_path / "shop" / "conf" / "settings.py"
+    link.symlink_to(target)
+    assert project_dir("conf.settings", link) == (tmp_path / "shop").resolve()
+
+
+def test_without_a_temporary_folder_there_is_still_a_run_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none_usable() -> str:
+        raise FileNotFoundError("No usable temporary directory found")
+
+    monkeypatch.setattr("tempfile.gettempdir", none_usable)
+    assert default_run_dir(tmp_path, "shop.settings").name.startswith("unhang-")
+
+
 def test_the_mean_can_be_had_from_the_sum(run_dir: Path) -> None:
     recorder = Recorder(run_dir)
     times = [0.001, 0.01, 0.1]

@@ -249,6 +249,16 @@ def test_the_folder_is_the_one_that_the_command_computes(
     assert middleware.recorder.run_dir == default_run_dir(tmp_path, "shop.settings")
 
 
+def test_a_site_starts_from_a_folder_that_was_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with override_settings(UNHANG={"RUN_DIR": str(tmp_path)}, SETTINGS_MODULE=""):
+        assert ResponseTimes(ok).recorder.run_dir == tmp_path
+
+
 def caused(error: Exception, cause: Exception) -> Exception:
     error.__cause__ = cause
     return error

@@ -19,9 +19,10 @@ from unhang.rules import catalogue
 from unhang.rules.model import Finding
 from unhang.rules.text import seconds
 from unhang.survey.collect import take_survey
-from unhang.survey.model import Session, Survey
+from unhang.survey.model import Alias, Session, Survey
 
 _SHOWN_GROUPS = 12
+_WIDE = 60
 
 
 def diagnose(
@@ -72,9 +73,10 @@ def _read_saved(path: Path) -> list[Survey]:
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
         return [Survey.from_json(survey) for survey in document["surveys"]]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        reason = getattr(error, "strerror", None) or error
         raise UsageProblem(
-            _("{path} is not a saved diagnosis: {error}.").format(path=path, error=error),
+            _("{path} is not a saved diagnosis: {error}.").format(path=path, error=reason),
             cure="unhang diagnose --format json > survey.json",
         ) from None
 
@@ -113,13 +115,15 @@ def print_survey(survey: Survey) -> None:
         + f" · {_('seen as')} {escape(survey.account)}"
     )
     for name in ("wait_timeout", "interactive_timeout"):
-        variable = server.variables[name]
-        origin = escape(str(variable.origin))
-        out.print(f"{name} {seconds(variable.value)} [dim]({origin})[/]")
+        variable = server.variables.get(name)
+        if variable:
+            origin = escape(str(variable.origin))
+            out.print(f"{name} {seconds(variable.value)} [dim]({origin})[/]")
     for alias in survey.aliases:
         out.print(
             f"Django [bold]{escape(alias.name)}[/]: CONN_MAX_AGE {seconds(alias.conn_max_age)}"
             f" · CONN_HEALTH_CHECKS {alias.conn_health_checks} · {escape(alias.engine)}"
+            + _own_wait(alias)
         )
     out.print(_session_line(survey))
     if survey.sessions:
@@ -127,14 +131,32 @@ def print_survey(survey: Survey) -> None:
     out.print()
 
 
+def _own_wait(alias: Alias) -> str:
+    if alias.session_wait_timeout is None:
+        return ""
+    return f" · init_command: wait_timeout {seconds(alias.session_wait_timeout)}"
+
+
 def _session_line(survey: Survey) -> str:
     held = sum(session.is_idle_in_transaction for session in survey.sessions)
     unknown = any(session.in_transaction is None for session in survey.sleepers)
-    return _(
-        "{sessions} of {limit} connections used: {active} active, {asleep} asleep"
-        " ({held} of them in a transaction)"
-    ).format(
-        sessions=len(survey.sessions),
+    visible = len(survey.sessions)
+    # Our own session is no news. Without PROCESS an account sees its own sessions only.
+    used = max(visible, survey.server.status.get("Threads_connected", 0) - 1)
+    text = (
+        _(
+            "{used} of {limit} connections used, of which {visible} visible: {active} active,"
+            " {asleep} asleep ({held} of them in a transaction)"
+        )
+        if used > visible
+        else _(
+            "{used} of {limit} connections used: {active} active, {asleep} asleep"
+            " ({held} of them in a transaction)"
+        )
+    )
+    return text.format(
+        used=used,
+        visible=visible,
         limit=survey.server.value("max_connections"),
         active=len(survey.sessions) - len(survey.sleepers),
         asleep=len(survey.sleepers),
@@ -145,15 +167,16 @@ def _session_line(survey: Survey) -> str:
 def _session_table(sessions: tuple[Session, ...]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim")
     for title in (_("user"), _("from"), _("doing")):
-        table.add_column(title)
-    table.add_column(_("sessions"), justify="right")
-    table.add_column(_("oldest"), justify="right")
+        table.add_column(title, overflow="fold")
+    for title in (_("sessions"), _("oldest")):
+        table.add_column(title, justify="right", no_wrap=True)
     groups = Counter((s.user, s.host, _doing(s)) for s in sessions)
     for (user, host, doing), count in groups.most_common(_SHOWN_GROUPS):
         oldest = max(
             s.seconds for s in sessions if (s.user, s.host, _doing(s)) == (user, host, doing)
         )
-        table.add_row(escape(user), escape(host), doing, str(count), seconds(round(oldest, 1)))
+        age = seconds(round(oldest, 1)) if out.width >= _WIDE else f"{oldest:.0f} s"
+        table.add_row(escape(user), escape(host), doing, str(count), age)
     if len(groups) > _SHOWN_GROUPS:
         table.add_row(_("… {n} more groups").format(n=len(groups) - _SHOWN_GROUPS))
     return table

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, TypeAlias
@@ -35,10 +36,10 @@ DsnOption: TypeAlias = Annotated[
     str | None,
     typer.Option(
         "--dsn",
-        envvar="UNHANG_DSN",
-        show_envvar=True,
         metavar="URL",
-        help="A server without a project: mysql://USER:PASSWORD@HOST:PORT/DATABASE.",
+        # Not by envvar=: a typed option that names a project wins over the environment.
+        help="A server without a project: mysql://USER:PASSWORD@HOST:PORT/DATABASE. "
+        "\\[env var: UNHANG_DSN]",
     ),
 ]
 OptionFileOption: TypeAlias = Annotated[
@@ -100,6 +101,15 @@ class Scope:
         return self.targets[0]
 
 
+_directory: Path | None = None
+
+
+def use_directory(directory: Path) -> None:
+    """Take the project of this folder when no option names one, as `manage.py` wants it."""
+    global _directory
+    _directory = directory
+
+
 def resolve(
     *,
     settings: str | None = None,
@@ -113,17 +123,23 @@ def resolve(
 ) -> Scope:
     """The servers (and the project) that a call is about.
 
+    A DSN in the environment counts when no option names something else.
+
     Raises:
         UsageProblem: Nothing names a server, or two things do.
     """
     other = logins.parse(login) if login else None
-    if dsn and option_file:
-        raise UsageProblem(_("Both --dsn and --option-file name a server; give one of them."))
+    _refuse_two_ways(
+        {"--dsn": dsn, "--option-file": option_file},
+        {"--settings": settings, "--project": project, "--alias": aliases},
+    )
+    if not (option_file or settings or project or aliases or _directory):
+        dsn = dsn or os.environ.get("UNHANG_DSN")
     if dsn or option_file:
         own = logins.from_dsn(dsn) if dsn else logins.from_option_file(option_file or Path())
         count = find_workers(workers, {}, None)
         return Scope((Target(own.acting_as(other) if other else own, (), count),))
-    found = find_project(settings_module=settings, directory=project, python=python)
+    found = find_project(settings_module=settings, directory=project or _directory, python=python)
     if found is None:
         raise UsageProblem(
             _("There is no manage.py in this folder, and nothing names a server."),
@@ -135,3 +151,14 @@ def resolve(
     loaded = load_settings(found)
     count = find_workers(workers, loaded.unhang, found.directory)
     return Scope(targets_of(loaded, only=aliases, login=other, workers=count), loaded)
+
+
+def _refuse_two_ways(to_a_server: Mapping[str, object], to_a_project: Mapping[str, object]) -> None:
+    servers = [name for name, value in to_a_server.items() if value]
+    projects = [name for name, value in to_a_project.items() if value]
+    if len(servers) > 1 or (servers and projects):
+        names = _(" and ").join([*servers, *projects])
+        raise UsageProblem(
+            _("{names} cannot be used together.").format(names=names),
+            cure=_("--dsn and --option-file name a server, the others a Django project."),
+        )

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any, Final
 
-import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.padding import Padding
@@ -76,9 +75,15 @@ def print_paste(text: str) -> None:
 def confirm(question: str) -> bool:
     """Whether a person typed `yes`, the only word that confirms.
 
-    Without a terminal nobody can: the answer is no.
+    Without a terminal nobody can, and at the end of input nobody did: the answer is no.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C.
     """
     if not sys.stdin.isatty():
         return False
-    answer: str = typer.prompt(question, default="", show_default=False)
-    return answer == "yes"
+    try:
+        # Not typer.prompt(): it makes one and the same Abort of Ctrl-C and the end of input.
+        return input(f"{question}: ") == "yes"
+    except EOFError:
+        return False

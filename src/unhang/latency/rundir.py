@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,9 +17,12 @@ def project_dir(settings_module: str, settings_file: str | Path) -> Path:
         settings_module: Dotted name, such as `config.settings.production`.
         settings_file: Where that module is, such as `/srv/shop/config/settings/production.py`.
     """
-    path = Path(settings_file).resolve()
+    # A settings file that is a link is imported from where the link is, not from where it leads.
+    path = Path(settings_file).absolute()
     steps = settings_module.count(".") + (path.name == "__init__.py")
-    return path.parents[steps]
+    # A loader of its own may have given it a name deeper than its place.
+    folder = path.parents[steps] if steps < len(path.parents) else path.parent
+    return folder.resolve()
 
 
 def default_run_dir(project_dir: str | Path, settings_module: str) -> Path:
@@ -28,7 +32,15 @@ def default_run_dir(project_dir: str | Path, settings_module: str) -> Path:
     folder; a service with its own one (systemd's `PrivateTmp`) needs the setting.
     """
     key = f"{settings_module}{Path(project_dir).resolve()}"
-    return Path(tempfile.gettempdir()) / f"unhang-{hashlib.sha256(key.encode()).hexdigest()[:12]}"
+    return _temporary() / f"unhang-{hashlib.sha256(key.encode()).hexdigest()[:12]}"
+
+
+def _temporary() -> Path:
+    try:
+        return Path(tempfile.gettempdir())
+    except FileNotFoundError:
+        # No folder here can be written. The site runs all the same; the recorder will say so.
+        return Path(os.sep, "tmp")
 
 
 def run_dir_from(

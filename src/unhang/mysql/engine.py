@@ -1,12 +1,21 @@
-"""Which engine a server is, from what it says of itself. Pure text, no I/O."""
+"""Which engine a server is, from what it says of itself, and whether an ENGINE of Django's leads
+to one. Pure text, no I/O."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 Kind = Literal["mariadb", "mysql"]
+
+MYSQL_ENGINES: Final = r"(?i)mysql|mariadb"
+"""A pattern that the ENGINE of every such backend holds: Django's own, and those of others."""
+
+
+def is_mysql_engine(name: object) -> bool:
+    """Whether this ENGINE of an entry of DATABASES talks to MySQL or MariaDB."""
+    return re.search(MYSQL_ENGINES, str(name)) is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,31 +9,20 @@ from __future__ import annotations
 
 from typing import Final
 
-TOO_MANY_CONNECTIONS: Final = 1040
-ACCESS_DENIED_DATABASE: Final = 1044
-ACCESS_DENIED: Final = 1045
-UNKNOWN_DATABASE: Final = 1049
-UNKNOWN_TABLE_COLUMN: Final = 1054
-UNKNOWN_TABLE: Final = 1109
-HOST_NOT_ALLOWED: Final = 1130
-TABLE_ACCESS_DENIED: Final = 1142
-TOO_MANY_USER_CONNECTIONS: Final = 1203
-USER_LIMIT_REACHED: Final = 1226
-PRIVILEGE_MISSING: Final = 1227
-OPTION_PREVENTS: Final = 1290
-ACCESS_DENIED_NO_PASSWORD: Final = 1698
-
 REFUSED_FOR_LOAD: Final = frozenset({1040, 1203, 1226})
-"""The server, or the account, has no connection left."""
+"""The server (1040), or the account (1203, 1226), has no connection left."""
 
 LOST: Final = frozenset({1053, 1158, 1159, 1160, 1161, 1927, 2006, 2013, 2014, 2026, 2055, 4031})
 """The connection is gone. 2026 is every kill over TLS; 4031 is MySQL's idle timeout."""
+
+ENDED_FOR_IDLING: Final = 4031
+"""MySQL from 8.0.24 says so before it closes a session that slept longer than `wait_timeout`."""
 
 UNREACHABLE: Final = frozenset({2002, 2003, 2005})
 """Nobody answers. A refused port is 2002 with mysqlclient and 2003 with PyMySQL."""
 
 LOGIN_REFUSED: Final = frozenset({1044, 1045, 1130, 1524, 1698, 3118, 4151})
-"""Wrong password, unknown account, host not allowed, plugin missing, account locked."""
+"""Wrong password or database, unknown account, host not allowed, plugin missing, account locked."""
 
 NO_PRIVILEGE: Final = frozenset({1044, 1142, 1143, 1227, 1370})
 """The login works but may not see or do this."""

@@ -12,10 +12,11 @@ from unhang.survey.model import Alias, Survey
 
 
 def judge(survey: Survey) -> Iterator[Finding]:
-    wait_timeout = survey.server.value("wait_timeout")
-    if wait_timeout is None:
-        return
+    servers = survey.server.value("wait_timeout")
     for alias in survey.aliases:
+        wait_timeout = alias.session_wait_timeout or servers
+        if wait_timeout is None:
+            continue
         if not timeouts.lets_go_first(alias.conn_max_age, wait_timeout):
             yield _finding(alias, wait_timeout)
         elif alias.conn_max_age and alias.conn_max_age > timeouts.client_limit(wait_timeout):
@@ -53,9 +54,10 @@ def _too_close(alias: Alias, wait_timeout: int) -> Finding:
 
 
 def _evidence(alias: Alias, wait_timeout: int) -> tuple[tuple[str, str], ...]:
+    own = alias.session_wait_timeout is not None
     return (
         ("CONN_MAX_AGE", seconds(alias.conn_max_age)),
-        ("wait_timeout", seconds(wait_timeout)),
+        (_("wait_timeout by init_command") if own else "wait_timeout", seconds(wait_timeout)),
         ("CONN_HEALTH_CHECKS", str(alias.conn_health_checks)),
     )
 
@@ -75,7 +77,8 @@ def _story() -> str:
         '"MySQL server has gone away".\n\n'
         "So the client must let go first: CONN_MAX_AGE below wait_timeout, by a margin of a fifth "
         "of wait_timeout, at least 1 s and at most 20 s. The worked example is wait_timeout 300 s "
-        "and CONN_MAX_AGE 280 s. CONN_MAX_AGE = None means for ever, and is never below.\n\n"
+        "and CONN_MAX_AGE 280 s. CONN_MAX_AGE = None means for ever, and is never below. Where "
+        "OPTIONS['init_command'] sets a wait_timeout for each session, that one counts.\n\n"
         "CONN_MAX_AGE counts from the moment of connecting and is looked at only when a request "
         "starts or ends. CONN_HEALTH_CHECKS = True makes Django test a connection once at the "
         "start of a request and replace a dead one; it softens this finding to a warning.\n\n"

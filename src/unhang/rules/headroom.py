@@ -26,9 +26,15 @@ def headroom(survey: Survey) -> int | None:
     return max(0, limit - (connected - 1))
 
 
+def is_low(survey: Survey) -> bool:
+    """Whether so little is left that it is a finding; `False` if the server does not say."""
+    left, limit = headroom(survey), survey.server.value("max_connections")
+    return left is not None and bool(limit) and left <= (limit or 0) * LOW_SHARE
+
+
 def judge(survey: Survey) -> Iterator[Finding]:
     left, limit = headroom(survey), survey.server.value("max_connections")
-    if left is None or not limit or left > limit * LOW_SHARE:
+    if left is None or not limit or not is_low(survey):
         return
     severity: Severity = "critical" if left <= limit * CRITICAL_SHARE else "warning"
     asleep = len(survey.sleepers)

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 from unhang.i18n import _
+from unhang.rules import headroom
 from unhang.rules.model import Finding, Rule
 from unhang.rules.text import seconds
 from unhang.survey.model import Survey
+
+RECENT_SECONDS: Final = 3600
+"""The counters tell no time. On a server that runs for less than this, a refusal was just now."""
 
 
 def judge(survey: Survey) -> Iterator[Finding]:
@@ -20,8 +25,8 @@ def _exact(survey: Survey) -> Iterator[Finding]:
     if refused:
         yield _finding(
             survey,
-            _("{n} clients were refused with error 1040 since the server started.").format(
-                n=refused
+            _("{n} clients were refused with error 1040 since the server started{ago}.").format(
+                n=refused, ago=_ago(survey)
             ),
             (("Connection_errors_max_connections", str(refused)),),
         )
@@ -43,8 +48,8 @@ def _inferred(survey: Survey) -> Iterator[Finding]:
         survey,
         _(
             "The limit was reached ({peak} of {limit}) and up to {n} clients were refused since "
-            "the server started."
-        ).format(peak=peak, limit=limit, n=failed),
+            "the server started{ago}."
+        ).format(peak=peak, limit=limit, n=failed, ago=_ago(survey)),
         (
             ("Max_used_connections", str(peak)),
             ("Aborted_connects", str(aborted)),
@@ -60,9 +65,10 @@ def _inferred(survey: Survey) -> Iterator[Finding]:
 
 
 def _finding(survey: Survey, sentence: str, evidence: tuple[tuple[str, str], ...]) -> Finding:
+    recent = survey.server.status.get("Uptime", 0) < RECENT_SECONDS
     return Finding(
         RULE.id,
-        "critical",
+        "critical" if recent or headroom.is_low(survey) else "warning",
         survey.target,
         sentence,
         (
@@ -74,6 +80,11 @@ def _finding(survey: Survey, sentence: str, evidence: tuple[tuple[str, str], ...
     )
 
 
+def _ago(survey: Survey) -> str:
+    uptime = survey.server.status.get("Uptime")
+    return "" if uptime is None else _(", {time} ago").format(time=seconds(uptime))
+
+
 def _story() -> str:
     return _(
         'A refused client gets error 1040, "Too many connections", and its request fails.\n\n'
@@ -83,7 +94,10 @@ def _story() -> str:
         "at two things: Max_used_connections went above max_connections, which happens with the "
         "first refusal, and Aborted_connects is higher than the failed logins "
         "(Access_denied_errors) and port probes (Aborted_connects_preauth) together. A login to an "
-        'unknown database and an account at its own limit raise it too, hence "up to".'
+        'unknown database and an account at its own limit raise it too, hence "up to".\n\n'
+        "Both count since the server started and never go back. So the finding is critical while "
+        "headroom is low (UH301) or when the server started less than an hour ago; later it is a "
+        "warning: it happened, and nobody knows when. unhang watch sees when it happens again."
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import select
+import socket
 import ssl
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,12 +17,12 @@ from unhang import timeouts
 from unhang.errors import CannotConnect, NotPermitted, UnhangError
 from unhang.i18n import _
 from unhang.mysql import errorcodes
+from unhang.mysql.engine import identify
 from unhang.survey.login import Login
 
 CONNECT_SECONDS: Final = 10
 # PyMySQL's connect timeout does not cover the greeting: a frozen server would hold us for ever.
 READ_SECONDS: Final = 30
-_OWN_TIMEOUT: Final = f"SET SESSION wait_timeout = {timeouts.DEFAULT_WAIT_TIMEOUT}"
 
 if TYPE_CHECKING:
     # Generic in the type stubs only.
@@ -29,6 +31,55 @@ else:
     Connection = pymysql.connections.Connection
 
 Row = Mapping[str, Any]
+
+
+class _Lasting(Connection):
+    """A connection that a short `wait_timeout` does not take from us.
+
+    MariaDB: the session gets a long one. MySQL notes a `SET SESSION` as the origin of the server's
+    own value, for everybody to see (`performance_schema.variables_info`, 9.7), and we are here to
+    read that: there the connection is opened again, but only if the server says that it ended the
+    session for idling (4031, from 8.0.24). After a restart the server may be another one.
+    """
+
+    _reopens = False
+
+    @property
+    def _wire(self) -> Any:
+        """PyMySQL has no public way to hear what the server says unasked (1.1 to 1.2)."""
+        return self
+
+    def outlast_wait_timeout(self) -> None:
+        if identify(self._wire.get_server_info()).kind == "mariadb":
+            fetch(self, f"SET SESSION wait_timeout = {timeouts.DEFAULT_WAIT_TIMEOUT}")
+        else:
+            self._reopens = True
+
+    def query(self, sql: Any, unbuffered: bool = False) -> int:
+        if self._reopens and self._ended_for_idling():
+            self._wire._force_close()
+            self.connect()
+        return super().query(sql, unbuffered)
+
+    def _ended_for_idling(self) -> bool:
+        # Nothing of the statement was sent, so it cannot have run.
+        wire = self._wire
+        if wire._sock is None or not _has_news(wire._sock):
+            return False
+        wire._next_seq_id = 0  # what the server says unasked begins a conversation
+        try:
+            wire._read_packet()
+        except pymysql.err.OperationalError as error:
+            if errorcodes.code_of(error) != errorcodes.ENDED_FOR_IDLING:
+                raise
+            return True
+        return False
+
+
+def _has_news(sock: socket.socket) -> bool:
+    poll = select.poll()  # select() ends at 1024 open files
+    poll.register(sock, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def open_connection(
@@ -41,15 +92,15 @@ def open_connection(
 
     Args:
         rows: The kind of cursor it makes, and so what a row is: a dict, or a tuple.
-        own_timeout: Give the session a long `wait_timeout` of its own, so that the server does
-            not end it while a person reads; `False` leaves what every new session gets.
+        own_timeout: Keep the session usable while a person reads, however short `wait_timeout`
+            is; `False` leaves the session as every new one is.
 
     Raises:
         CannotConnect: Nobody answers, it is not MySQL, the server is full, or TLS cannot be set up.
         NotPermitted: The account or its password is refused.
     """
     try:
-        return pymysql.connect(
+        connection = _Lasting(
             host=login.host,
             port=login.port,
             unix_socket=login.unix_socket,
@@ -63,9 +114,11 @@ def open_connection(
             write_timeout=READ_SECONDS,
             program_name="unhang",
             cursorclass=rows,
-            init_command=_OWN_TIMEOUT if own_timeout else None,
             **_tls(login),
         )
+        if own_timeout:
+            connection.outlast_wait_timeout()
+        return connection
     except (pymysql.err.MySQLError, OSError, IndexError, ValueError, RuntimeError) as error:
         # IndexError and ValueError: PyMySQL parsing the greeting of something that is not MySQL.
         # RuntimeError: PyMySQL without the package that encrypts a password where TLS does not.

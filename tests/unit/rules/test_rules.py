@@ -44,6 +44,15 @@ def test_uh101_is_silent_when_the_client_lets_go_first(age: int) -> None:
     assert not found(a_survey(aliases=(an_alias(conn_max_age=age),)), "UH101")
 
 
+def test_uh101_judges_by_the_wait_timeout_of_the_init_command() -> None:
+    alias = an_alias(conn_max_age=280, session_wait_timeout=30)
+    (finding,) = found(a_survey(aliases=(alias,)), "UH101")
+    assert dict(finding.evidence)["wait_timeout by init_command"] == "30 s"
+    assert '["CONN_MAX_AGE"] = 24' in finding.cure
+    longer = an_alias(conn_max_age=600, session_wait_timeout=3600)
+    assert not found(a_survey(aliases=(longer,)), "UH101")
+
+
 def test_uh102_names_value_origin_and_oldest_sleeper() -> None:
     server = a_server(wait_timeout=28_800, interactive_timeout=28_800)
     (finding,) = found(a_survey(server, sessions=(a_sleeper(seconds=7200),)), "UH102")
@@ -157,6 +166,21 @@ def test_uh303_trusts_the_counter_of_mysql() -> None:
     server = a_server(version="9.7.4", status={"Connection_errors_max_connections": 11})
     (finding,) = found(a_survey(server), "UH303")
     assert "11 clients were refused" in finding.sentence
+
+
+@pytest.mark.parametrize(
+    ("uptime", "connected", "severity"),
+    [(3599, 5, "critical"), (7200, 90, "critical"), (7200, 5, "warning")],
+)
+def test_uh303_is_critical_while_it_may_go_on(uptime: int, connected: int, severity: str) -> None:
+    status = {
+        "Connection_errors_max_connections": 1,
+        "Uptime": uptime,
+        "Threads_connected": connected,
+    }
+    (finding,) = found(a_survey(a_server(version="9.7.4", status=status)), "UH303")
+    assert finding.severity == severity
+    assert "since the server started, " in finding.sentence
 
 
 def test_uh303_does_not_wait_for_the_counter_that_mariadb_leaves_at_0() -> None:

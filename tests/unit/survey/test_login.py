@@ -76,3 +76,84 @@ def test_another_account_keeps_the_applications_address_unless_it_names_one() ->
     assert own.acting_as(Login(user="dba", host="replica")).address == "replica:3306"
     through = Login(unix_socket="/s", user="shop").acting_as(Login(user="dba"))
     assert (through.address, through.user) == ("/s", "dba")
+
+
+def test_a_quoted_password_in_an_option_file_keeps_its_hash(tmp_path: Path) -> None:
+    file = tmp_path / "my.cnf"
+    file.write_text('[client]\npassword="ab # c"\nport=1 # one\n')
+    login = logins.from_option_file(file)
+    assert (login.password, login.port) == ("ab # c", 1)
+
+
+@pytest.mark.parametrize("text", ["root:s3cret@localhost/db", "mysql:root:s3cret@h/db"])
+def test_what_is_neither_dsn_nor_file_is_not_repeated(text: str) -> None:
+    with pytest.raises(UsageProblem, match="neither a DSN nor") as raised:
+        logins.parse(text)
+    assert "s3cret" not in str(raised.value)
+
+
+@pytest.mark.parametrize("password", ["12#s3cret", "12/s3cret"])
+def test_a_password_that_is_not_encoded_is_not_taken_for_the_address(password: str) -> None:
+    with pytest.raises(UsageProblem, match="cannot be read") as raised:
+        logins.from_dsn(f"mysql://root:{password}@db/shop")
+    assert "s3cret" not in str(raised.value)
+
+
+@pytest.mark.parametrize("port", ["abc", "0", "70000", 3306.5])
+def test_a_port_that_is_none_is_one_sentence(port: object) -> None:
+    with pytest.raises(UsageProblem, match=f"The port in DATABASES is {port}, not a number"):
+        logins.from_django({"HOST": "db", "PORT": port})
+
+
+@pytest.fixture
+def socket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The client's default socket, which exists."""
+    path = tmp_path / "mysqld.sock"
+    path.touch()
+    monkeypatch.setattr(logins, "_DEFAULT_SOCKETS", (tmp_path / "none.sock", path))
+    return str(path)
+
+
+@pytest.mark.parametrize("host", ["", "localhost"])
+def test_localhost_is_the_socket_of_mysqlclient_whatever_the_port(host: str, socket: str) -> None:
+    settings = {"HOST": host, "PORT": 3310}
+    assert logins.from_django(settings, driver="mysqlclient").address == socket
+    assert logins.from_django(settings).address == socket
+    assert logins.from_django(settings, driver="pymysql").address == "localhost:3310"
+    named = settings | {"OPTIONS": {"unix_socket": "/s"}}
+    assert logins.from_django(named, driver="mysqlclient").address == "/s"
+
+
+def test_without_a_socket_file_localhost_stays_an_address(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logins, "_DEFAULT_SOCKETS", (tmp_path / "none.sock",))
+    assert logins.from_django({"HOST": "", "PORT": 3310}).address == "localhost:3310"
+
+
+def test_the_socket_of_an_option_file_comes_before_the_default_one(
+    tmp_path: Path, socket: str
+) -> None:
+    file = tmp_path / "my.cnf"
+    file.write_text("[client]\nsocket=/from/file\n")
+    settings = {"OPTIONS": {"read_default_file": str(file)}}
+    assert logins.from_django(settings, driver="mysqlclient").address == "/from/file"
+
+
+def test_a_socket_beside_a_remote_host_is_ignored_as_the_client_library_does(socket: str) -> None:
+    settings = {"HOST": "127.0.0.1", "PORT": 3310, "OPTIONS": {"unix_socket": "/s"}}
+    assert logins.from_django(settings, driver="mysqlclient").address == "127.0.0.1:3310"
+    assert logins.from_django(settings, driver="pymysql").address == "/s"
+
+
+def test_options_win_over_the_keys_beside_them() -> None:
+    settings = {"HOST": "a", "USER": "u", "OPTIONS": {"host": "b", "port": "3311", "user": "v"}}
+    login = logins.from_django(settings)
+    assert str(login) == "v@b:3311"
+
+
+def test_the_group_that_django_is_told_to_read_is_read(tmp_path: Path) -> None:
+    file = tmp_path / "my.cnf"
+    file.write_text("[client]\nuser=a\nhost=db\n[shop]\nuser=b\n[unhang]\nuser=c\n")
+    options = {"read_default_file": str(file), "read_default_group": "shop"}
+    assert str(logins.from_django({"OPTIONS": options})) == "b@db:3306"

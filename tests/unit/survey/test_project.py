@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -130,3 +132,95 @@ def test_a_conn_max_age_that_is_text_is_refused(folder: Path) -> None:
 def test_the_settings_object_never_prints_a_password(folder: Path) -> None:
     settings = load_settings(Project(folder, "conf.settings"))
     assert "50%" not in f"{settings} {settings!r}"
+
+
+def test_hundreds_of_aliases_are_loaded(folder: Path) -> None:
+    with (folder / "conf" / "settings.py").open("a") as file:
+        file.write("DATABASES |= {f't{n}': dict(DATABASES['log']) for n in range(400)}\n")
+    assert len(load_settings(Project(folder, "conf.settings")).databases) == 403
+
+
+def test_reading_the_variable_is_not_naming_the_settings(folder: Path) -> None:
+    (folder / "manage.py").write_text(
+        f'import os\nbefore = os.environ.get("DJANGO_SETTINGS_MODULE")\n{MANAGE}'
+    )
+    project = find_project(directory=folder)
+    assert project is not None
+    assert project.settings_module == "conf.settings"
+
+
+def test_a_manage_py_that_only_reads_the_variable_names_no_settings(folder: Path) -> None:
+    (folder / "manage.py").write_text('import os\nos.environ.get("DJANGO_SETTINGS_MODULE")\n')
+    with pytest.raises(UsageProblem, match="does not say which settings"):
+        find_project(directory=folder)
+
+
+@pytest.mark.parametrize(
+    ("code", "age"),
+    [('float("inf")', None), ("-1", 0), ("59.9", 59), ("True", 1)],
+)
+def test_an_unusual_conn_max_age_is_read_as_django_acts_on_it(
+    folder: Path, code: str, age: int | None
+) -> None:
+    file = folder / "conf" / "settings.py"
+    file.write_text(SETTINGS.replace('"CONN_MAX_AGE": None', f'"CONN_MAX_AGE": {code}'))
+    assert load_settings(Project(folder, "conf.settings")).alias("default").conn_max_age == age
+
+
+def test_a_conn_max_age_that_is_no_number_is_refused(folder: Path) -> None:
+    file = folder / "conf" / "settings.py"
+    file.write_text(SETTINGS.replace('"CONN_MAX_AGE": None', '"CONN_MAX_AGE": float("nan")'))
+    settings = load_settings(Project(folder, "conf.settings"))
+    with pytest.raises(UsageProblem, match="not a number of seconds"):
+        settings.alias("default")
+
+
+def test_the_init_command_of_an_alias_is_read(folder: Path) -> None:
+    with (folder / "conf" / "settings.py").open("a") as file:
+        file.write("DATABASES['replica']['OPTIONS'] = {'init_command': 'SET wait_timeout=30'}\n")
+    settings = load_settings(Project(folder, "conf.settings"))
+    assert settings.alias("replica").session_wait_timeout == 30
+    assert settings.alias("default").session_wait_timeout is None
+
+
+@pytest.mark.parametrize(
+    ("code", "driver"),
+    [
+        ("import pymysql; pymysql.install_as_MySQLdb()", "pymysql"),
+        ("import sys, types; sys.modules['MySQLdb'] = types.ModuleType('MySQLdb')", "mysqlclient"),
+        ("import sys; sys.modules['MySQLdb'] = None", None),
+    ],
+)
+def test_the_driver_that_django_would_load_is_known(
+    folder: Path, code: str, driver: str | None
+) -> None:
+    (folder / "conf" / "__init__.py").write_text(code)
+    assert load_settings(Project(folder, "conf.settings")).mysql_driver == driver
+
+
+def test_without_a_mysql_alias_no_driver_is_loaded(folder: Path) -> None:
+    file = folder / "conf" / "settings.py"
+    file.write_text(SETTINGS.replace("backends.mysql", "backends.sqlite3"))
+    (folder / "MySQLdb.py").write_text("raise SystemExit('loaded')")
+    assert load_settings(Project(folder, "conf.settings")).mysql_driver is None
+
+
+def test_an_unhang_setting_that_is_no_dict_is_refused(folder: Path) -> None:
+    with (folder / "conf" / "settings.py").open("a") as file:
+        file.write("UNHANG = ['WORKERS']\n")
+    with pytest.raises(UsageProblem, match=r"UNHANG in conf\.settings is not a dict"):
+        load_settings(Project(folder, "conf.settings"))
+
+
+def test_an_interpreter_named_from_this_folder_is_found_from_the_projects(
+    folder: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = tmp_path_factory.mktemp("here")
+    (here / "py").symlink_to(sys.executable)
+    monkeypatch.chdir(here)
+    project = find_project(directory=folder, python="./py")
+    assert project is not None
+    assert project.python == str(here / "py")  # not resolved: a link is how virtualenvs work
+    by_name = find_project(directory=folder, python="sh")
+    assert by_name is not None
+    assert by_name.python == shutil.which("sh")

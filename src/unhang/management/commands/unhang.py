@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
 from django.core.management.base import BaseCommand, CommandParser
 
 from unhang.cli.main import run
+
+# Started by these, sys.argv[0] says nothing of the project.
+_NOT_MANAGE: Final = frozenset({"django-admin", "__main__.py"})
 
 
 class Command(BaseCommand):
@@ -15,7 +19,10 @@ class Command(BaseCommand):
     requires_system_checks = ()
 
     def run_from_argv(self, argv: list[str]) -> None:
-        run(argv[2:])
+        program = Path(argv[0])
+        known = program.is_file() and program.name not in _NOT_MANAGE
+        # Python puts the folder that a linked manage.py leads to on sys.path.
+        run(argv[2:], directory=program.resolve().parent if known else None)
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("arguments", nargs="*")
