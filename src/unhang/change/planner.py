@@ -263,12 +263,23 @@ def _more_kept(survey: Survey, goal: Goal) -> Iterator[str]:
     yield text.format(aliases=", ".join(kept), age=goal.conn_max_age)
 
 
-def refuse_too_many(places: Sequence[Place], goal: Goal) -> None:
-    """Whether kept connections of all workers would fill a server.
+def refuse_unsafe(places: Sequence[Place], goal: Goal) -> None:
+    """Whether the goal's CONN_MAX_AGE would do harm on these servers.
 
     Raises:
-        Refused: With the arithmetic, and how to plan without keeping them.
+        Refused: An alias gives its sessions a shorter wait_timeout of its own, or the kept
+            connections of all workers would fill a server.
     """
+    for alias in (alias for place in places for alias in place.survey.aliases):
+        own = alias.session_wait_timeout
+        if own and not alias.pool and not timeouts.lets_go_first(goal.conn_max_age, own):
+            raise Refused(
+                _(
+                    "The init_command of {alias} gives its sessions a wait_timeout of {own} s, "
+                    "which CONN_MAX_AGE {age} s would not stay below."
+                ).format(alias=alias.name, own=own, age=goal.conn_max_age),
+                cure=f"unhang plan --conn-max-age {timeouts.client_limit(own)}",
+            )
     for place in _one_a_server(places):
         survey, limit = place.survey, place.survey.server.value("max_connections")
         kept = [a for a in survey.aliases if a.conn_max_age == 0 and not a.pool]

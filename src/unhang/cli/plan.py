@@ -14,7 +14,7 @@ from unhang.change import plan as plans
 from unhang.change.journal import keep_out_of_git
 from unhang.change.option_file import DROP_IN, find_drop_in
 from unhang.change.plan import Plan
-from unhang.change.planner import Goal, Place, make_plan, refuse_too_many
+from unhang.change.planner import Goal, Place, make_plan, refuse_unsafe
 from unhang.cli import options
 from unhang.cli.change_options import StateDirOption, state_folder
 from unhang.cli.output import Format, out, print_json
@@ -75,7 +75,7 @@ def plan(
         covered = {a.name for target in scope.targets for a in target.aliases}
         others = [t for t in targets_of(scope.settings) if t.aliases[0].name not in covered]
         places += _neighbours(others, places, notes)
-    refuse_too_many(places, goal)
+    refuse_unsafe(places, goal)
     made = make_plan(places, scope.settings, goal, notes)
     folder = state_folder(state_dir, scope.project.directory if scope.project else None)
     path = output_file or folder / f"plan-{made.id}.json"

@@ -168,9 +168,10 @@ def current_account(connection: Connection) -> str:
 
 
 def _once(unseen: Iterable[Unseen]) -> list[Unseen]:
-    """One entry a GRANT: what it would show, together."""
+    """One entry a GRANT, or a reason where none helps: what it would show, together."""
     merged: dict[str, Unseen] = {}
     for entry in unseen:
-        known = merged.get(entry.grant)
-        merged[entry.grant] = replace(known, what=f"{known.what}; {entry.what}") if known else entry
+        key = entry.grant or entry.why
+        known = merged.get(key)
+        merged[key] = replace(known, what=f"{known.what}; {entry.what}") if known else entry
     return list(merged.values())

@@ -9,7 +9,7 @@ import pytest
 
 from support.surveys import a_server, a_survey, an_alias
 from unhang.change import plan as plans
-from unhang.change.planner import Goal, Place, make_plan
+from unhang.change.planner import Goal, Place, make_plan, refuse_unsafe
 from unhang.change.steps import RestartApplication, SetVariable, WriteOptionFile
 from unhang.change.targets import may_set_globals
 from unhang.errors import Refused, UsageProblem
@@ -102,6 +102,14 @@ def test_two_addresses_of_one_server_are_one_server() -> None:
     plan = make_plan(places, None, Goal.of())
     assert [target.name for target in plan.servers] == ["a, b"]
     assert sum(isinstance(step, SetVariable) for step in plan.steps) == 2
+
+
+def test_a_shorter_wait_timeout_from_an_init_command_is_not_overlooked() -> None:
+    alias = an_alias(session_wait_timeout=30)
+    with pytest.raises(Refused, match="wait_timeout of 30 s") as refused:
+        refuse_unsafe([Place(a_survey(aliases=(alias,)), None)], Goal.of())
+    assert "--conn-max-age 24" in refused.value.cure
+    refuse_unsafe([Place(a_survey(aliases=(alias,)), None)], Goal.of(300, 24))
 
 
 @pytest.mark.parametrize(
