@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # test.sh VENV [pytest arguments]: the whole suite on VENV's Python, then all that touches Django,
-# but for slow tests, on one more interpreter, so that both Djangos are tested: 5.2 runs on Python 3.11, the newest one on
-# 3.12 and later. With arguments, just those, on both.
+# but for slow tests, on one more interpreter, so that both Djangos are tested: 5.2 runs on Python
+# 3.11, the newest one on 3.12 and later. With arguments, just those, on both.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 venv=$1; shift
