@@ -145,7 +145,7 @@ def test_the_grants_on_the_page_are_those_of_the_scripts() -> None:
 @pytest.mark.parametrize("page", TEXTS, ids=relative)
 def test_no_path_of_a_machine_is_mentioned(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
-    assert not re.search(r"/work/|/root/|/home/\w|/Users/\w|unhang-lab-", text)
+    assert not re.search(r"/(?:work|root|home|Users)/\w|unhang-lab-", text)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=relative)

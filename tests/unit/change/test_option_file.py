@@ -16,14 +16,14 @@ USUAL = [Path("/etc/my.cnf"), Path("/etc/mysql/my.cnf")]
     [
         ([], USUAL),
         (["--defaults-file=/srv/my.cnf"], [Path("/srv/my.cnf")]),
-        (["--defaults-file=conf/my.cnf"], [Path("/work/conf/my.cnf")]),
+        (["--defaults-file=conf/my.cnf"], [Path("/srv/db/conf/my.cnf")]),
         (["--defaults-extra-file=/srv/x.cnf"], [*USUAL, Path("/srv/x.cnf")]),
         (["--no-defaults"], []),
         (["--defaults-group-suffix=.second"], []),
     ],
 )
 def test_the_files_a_daemon_reads(options: list[str], files: list[Path]) -> None:
-    assert _files_named(["/usr/sbin/mariadbd", *options, "--port=3306"], Path("/work")) == files
+    assert _files_named(["/usr/sbin/mariadbd", *options, "--port=3306"], Path("/srv/db")) == files
 
 
 def test_the_folder_that_is_read_last_comes_first(tmp_path: Path) -> None:
