@@ -1,0 +1,1 @@
+"""A DB-API connection pool. Knows neither Django nor MySQL."""
