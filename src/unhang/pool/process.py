@@ -1,0 +1,119 @@
+"""What all pools of one process share: the keeper, the background threads, and the fork hook."""
+
+from __future__ import annotations
+
+import logging
+import os
+import queue
+import threading
+import weakref
+from typing import TYPE_CHECKING, Final
+
+from unhang.pool import owners
+from unhang.pool.background import Background, Task
+
+if TYPE_CHECKING:
+    from unhang.pool.pool import Pool
+
+logger = logging.getLogger("unhang.pool")
+
+_LONGEST_NAP_SECONDS: Final = 1.0
+_SHORTEST_NAP_SECONDS: Final = 0.05
+
+_pools: list[weakref.ref[Pool]] = []
+
+
+def register(pool: Pool) -> None:
+    """Have it kept, and survive forks."""
+    _pools[:] = [known for known in _pools if known() is not None]
+    _pools.append(weakref.ref(pool))
+
+
+def pools() -> list[Pool]:
+    """Every pool of this process."""
+    # A copy first: another thread may register one meanwhile.
+    return [pool for known in list(_pools) if (pool := known()) is not None]
+
+
+class Keeper:
+    """The one thread that looks after idle connections, of all pools.
+
+    It starts with the first connection and ends when there is none any more.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._running = False
+        # SimpleQueue.put may be called from a finaliser, whatever that interrupted.
+        self._calls: queue.SimpleQueue[None] = queue.SimpleQueue()
+
+    def start(self) -> None:
+        """See that it runs."""
+        if self._running:
+            return
+        with self._lock:
+            if self._running:
+                return
+            self._running = True
+        try:
+            threading.Thread(target=self._work, name="unhang-pool-keeper", daemon=True).start()
+        except RuntimeError:  # no more threads: borrowers still check what they get
+            self._running = False
+
+    def call(self) -> None:
+        """Have it look now. Safe in a finaliser."""
+        self._calls.put(None)
+
+    def _work(self) -> None:
+        while True:
+            nap = min((_kept(pool) for pool in pools()), default=_LONGEST_NAP_SECONDS)
+            with self._lock:
+                if not any(pool.needs_keeper for pool in pools()):
+                    self._running = False
+                    return
+            try:
+                self._calls.get(timeout=min(_LONGEST_NAP_SECONDS, max(_SHORTEST_NAP_SECONDS, nap)))
+                while True:
+                    self._calls.get_nowait()
+            except queue.Empty:
+                pass
+
+
+def _kept(pool: Pool) -> float:
+    try:
+        return pool.keep()
+    except Exception:  # one pool's trouble must not cost the others their keeper
+        logger.exception("pool %r: the keeper failed", pool.name)
+        return _LONGEST_NAP_SECONDS
+
+
+class _Process:
+    """Made anew in each forked child: locks may be held by threads that did not come along."""
+
+    def __init__(self) -> None:
+        self.keeper = Keeper()
+        self.background = Background()
+
+
+_process = _Process()
+
+
+def keeper() -> Keeper:
+    """This process's keeper."""
+    return _process.keeper
+
+
+def in_background(task: Task) -> bool:
+    """Run a task that may take long in another thread; `False` if none can be started."""
+    return _process.background.run(task)
+
+
+def _after_fork_in_child() -> None:
+    global _process
+    _process = _Process()
+    owners.forget_all()
+    for pool in pools():
+        pool.start_over_in_child()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
