@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from unhang.survey.model import Alias, Origin, Server, Session, Survey, Variable
+from unhang.mysql.engine import OWN_ENGINE, STOCK_ENGINE
+from unhang.survey.model import Alias, Origin, PoolFacts, Server, Session, Survey, Variable
 
 
 def a_server(
@@ -25,7 +26,14 @@ def a_server(
 
 def an_alias(name: str = "default", **values: Any) -> Alias:
     given = {"conn_max_age": 280, "conn_health_checks": True} | values
-    return Alias(name, "django.db.backends.mysql", "db:3306", "shop", "shop", **given)
+    return Alias(name, given.pop("engine", STOCK_ENGINE), "db:3306", "shop", "shop", **given)
+
+
+def a_pooled_alias(name: str = "default", *, alias: Any = None, **values: Any) -> Alias:
+    """An alias with unhang's own ENGINE; `values` are what its pool may do."""
+    pool = {"min_size": 1, "max_size": 10, "max_idle": 5.0, "lease": "transaction"} | values
+    given = {"conn_max_age": 0, "conn_health_checks": False, "engine": OWN_ENGINE} | (alias or {})
+    return an_alias(name, pool=PoolFacts(ours=True, **pool), **given)
 
 
 def a_sleeper(session_id: int = 1, seconds: float = 1.0, **values: Any) -> Session:

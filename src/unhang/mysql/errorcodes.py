@@ -35,3 +35,19 @@ def code_of(error: BaseException) -> int | None:
     """
     first = error.args[0] if error.args else None
     return first if isinstance(first, int) else None
+
+
+READ_ONLY: Final = frozenset({1290, 1836})
+"""The server, or the replica it became, takes no writes; 1290 has other causes, too."""
+
+MAY_PASS: Final = frozenset({2002, 2003}) | REFUSED_FOR_LOAD | LOST
+"""Connecting failed for a reason that may be over in a moment: starting, restarting, full."""
+
+
+def is_lost(error: BaseException) -> bool:
+    """Whether an exception of a driver says that the connection is gone.
+
+    PyMySQL raises `InterfaceError(0, '')` when a dead connection is used for the second time.
+    """
+    code = code_of(error)
+    return code in LOST or (code == 0 and type(error).__name__ == "InterfaceError")

@@ -10,8 +10,8 @@ import threading
 from collections.abc import Callable
 
 import pytest
-from support.fake_driver import FakeDriver, make_pool, until
 
+from support.fake_driver import FakeDriver, make_pool, until
 from unhang.pool import Pool, PooledConnection, PoolTimeout
 from unhang.pool.connection import Waiter
 

@@ -7,8 +7,8 @@ import threading
 import time
 
 import pytest
-from support.fake_driver import Clock, FakeDriver, FakeError, make_pool, until
 
+from support.fake_driver import Clock, FakeDriver, FakeError, make_pool, until
 from unhang.pool import Pool, PoolClosed, PoolOptions, PoolOverloaded, PoolTimeout
 
 

@@ -1,0 +1,124 @@
+"""What the pool needs to know of MySQL and MariaDB: how a connection is opened, set up, cleaned."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+import MySQLdb as Database
+
+from unhang import timeouts
+from unhang.mysql import drivers, errorcodes
+from unhang.mysql.drivers import PhysicalConnection
+
+if TYPE_CHECKING:
+    from unhang.backends.mysql.wrapper import PooledWrapper
+
+_FACTS: Final = "SELECT @@session.wait_timeout, @@session.sql_auto_is_null, DATABASE()"
+
+
+class MysqlDriver:
+    """Opens connections as one entry of DATABASES says.
+
+    Args:
+        make_wrapper: Gives a wrapper that nobody else uses. Its `get_connection_params` is asked
+            for each connection anew, so a password that changes by the hour works.
+    """
+
+    operational_error: type[Exception] = Database.OperationalError
+
+    def __init__(self, make_wrapper: Callable[[], PooledWrapper]) -> None:
+        self._make_wrapper = make_wrapper
+        self.face = drivers.driver_of(Database)
+        self.server_data: dict[str, Any] | None = None
+        """What Django asks each server once per wrapper, asked once per pool."""
+        self.read_timeout: float = math.inf
+
+    def connect(self) -> PhysicalConnection:
+        """Open a connection and set it up as Django's own backend does, once for its life."""
+        wrapper = self._make_wrapper()
+        params = wrapper.get_connection_params()
+        self.read_timeout = params.get("read_timeout") or math.inf
+        connection = wrapper.open_connection({"autocommit": True, **params})
+        try:
+            physical = PhysicalConnection(connection)
+            self._set_up(physical, wrapper.isolation_level, params.get("database"))
+        except BaseException:
+            connection.close()
+            raise
+        return physical
+
+    def _set_up(
+        self, physical: PhysicalConnection, isolation_level: str | None, database: str | None
+    ) -> None:
+        cursor = physical.cursor
+        if isolation_level:
+            cursor.execute(f"SET SESSION TRANSACTION ISOLATION LEVEL {isolation_level.upper()}")
+        cursor.execute(_FACTS)
+        wait_timeout, auto_is_null, current_database = _values(cursor.fetchone())
+        if auto_is_null:
+            cursor.execute("SET SQL_AUTO_IS_NULL = 0")
+        if database is not None and current_database != database:
+            physical.connection.select_db(database)
+        elif database is None and current_database is not None:
+            raise drivers.CannotReset("a database was selected, and there is no way back to none")
+        physical.idle_limit = safe_idle_seconds(float(wait_timeout))
+
+    def is_alive(self, raw: PhysicalConnection) -> bool:
+        """Nothing came from the server since the last answer."""
+        return raw.is_quiet()
+
+    def ping(self, raw: PhysicalConnection, timeout: float) -> bool:
+        """Whether the server answers."""
+        try:
+            return self.face.ping(raw, timeout)
+        except Database.Error:
+            return False
+
+    def reset(self, raw: PhysicalConnection) -> None:
+        """As good as new: the session's state is wiped, then set up again."""
+        wrapper = self._make_wrapper()
+        params = wrapper.get_connection_params()
+        connection = raw.connection
+        self.face.reset_session(connection, params["charset"], params.get("collation"))
+        connection.autocommit(True)
+        # What the driver itself ran when it connected.
+        if sql_mode := params.get("sql_mode"):
+            raw.cursor.execute("SET SESSION sql_mode=%s", (sql_mode,))
+        if init_command := params.get("init_command"):
+            raw.cursor.execute(init_command)
+            while raw.cursor.nextset():
+                pass
+        self._set_up(raw, wrapper.isolation_level, params.get("database"))
+
+    def close(self, raw: PhysicalConnection) -> None:
+        """Say goodbye; a connection that is lost already raises nothing that matters."""
+        raw.connection.close()
+
+    def abandon(self, raw: PhysicalConnection) -> None:
+        """Leave it to the parent of a fork."""
+        drivers.abandon(raw)
+
+    def idle_limit(self, raw: PhysicalConnection) -> float:
+        """From the session's own `wait_timeout`."""
+        return raw.idle_limit
+
+    def is_transient(self, error: BaseException) -> bool:
+        """Starting, restarting, full, or cut off in the middle: worth another try."""
+        return errorcodes.code_of(error) in errorcodes.MAY_PASS
+
+
+def safe_idle_seconds(wait_timeout: float) -> float:
+    """How long a connection may idle and still be lent, by its session's `wait_timeout`.
+
+    The rule of `timeouts.py`, but never less than half: below 2 s the rule's margin, which also
+    covers clocks of whole seconds, would leave nothing, and the pool looks before it lends.
+    """
+    bounded = min(max(wait_timeout, timeouts.MIN_WAIT_TIMEOUT), timeouts.MAX_WAIT_TIMEOUT)
+    return max(timeouts.client_limit(bounded), bounded / 2)
+
+
+def _values(row: Any) -> tuple[Any, ...]:
+    # OPTIONS may ask for a cursor class whose rows are dicts.
+    return tuple(row.values()) if isinstance(row, Mapping) else tuple(row)

@@ -1,0 +1,491 @@
+"""The virtual connection: what Django's wrapper holds. It owns a connection only during a lease.
+
+Outside a transaction a statement leases a connection and gives it back when its rows are read.
+Inside one the lease lasts until commit or rollback. What may leave state in the session pins it
+until `close()`. The rules of what is run again:
+
+* nothing was sent yet (a lease, BEGIN): always, within the deadline;
+* a read outside a transaction: within the deadline;
+* anything else: never. It may have reached the server.
+"""
+
+from __future__ import annotations
+
+import enum
+import logging
+from collections.abc import Callable
+from typing import Any, Final
+
+import MySQLdb as Database
+
+from unhang.backends.mysql.adapter import MysqlDriver
+from unhang.backends.mysql.cursor import VirtualCursor
+from unhang.mysql import errorcodes
+from unhang.mysql.statements import Kind, kind_of
+from unhang.pool import Pool, PooledConnection
+
+logger = logging.getLogger("unhang.backends.mysql")
+
+_CR_SERVER_GONE: Final = 2006
+
+
+class Transaction(enum.Enum):
+    """How far a transaction has come on the server."""
+
+    NONE = "none"
+    BEGUN = "begun"
+    """BEGIN was sent; the session is in autocommit mode otherwise."""
+    MANUAL = "manual"
+    """SET autocommit=0 was sent, which is what Django's own backend does in every transaction."""
+    LOST = "lost"
+    """The session ended in the middle; so did the transaction. Only rollback or close go on."""
+
+
+NONE, BEGUN, MANUAL, LOST = Transaction
+_READ, _WRITE, _DDL = Kind.READ, Kind.WRITE, Kind.DDL
+_STATELESS: Final = frozenset({Kind.READ, Kind.WRITE, Kind.DDL})
+"""Leave nothing in the session: outside a transaction any connection will do, for each."""
+
+_COMMIT_NOTHING: Final = frozenset({Kind.READ, Kind.READ_SESSION, Kind.WRITE, Kind.SAVEPOINT})
+"""Cannot end a transaction behind our back. After anything else BEGIN would have been spent, and
+what follows would be committed statement by statement."""
+
+
+class VirtualConnection:
+    """Looks like a connection of the driver; costs nothing to hold.
+
+    Args:
+        pool: Where leases come from.
+        is_shared: Whether threads share it (Django's `inc_thread_sharing`), so that a lease may
+            outlive the thread that began it.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_autocommit",
+        "_driver",
+        "_is_closed",
+        "_is_doubtful",
+        "_is_shared",
+        "_keeps",
+        "_last",
+        "_last_uses",
+        "_lease",
+        "_pin",
+        "_pool",
+        "_transaction",
+        "is_set_up",
+    )
+
+    def __init__(self, pool: Pool, driver: MysqlDriver, is_shared: Callable[[], bool]) -> None:
+        self._pool = pool
+        self._driver = driver
+        self._is_shared = is_shared
+        self.is_set_up = False
+        self._keeps = pool.options.lease == "request"
+        self._autocommit = True
+        self._lease: PooledConnection | None = None
+        self._transaction = NONE
+        self._pin = ""
+        self._is_doubtful = False
+        self._is_closed = False
+        self._last: PooledConnection | None = None
+        self._last_uses = 0
+
+    def __repr__(self) -> str:
+        held = f"holds a connection: {self.why_held}" if self._lease is not None else "holds none"
+        return f"<VirtualConnection of {self._pool.name!r}, {held}>"
+
+    @property
+    def why_held(self) -> str:
+        """Why it holds a connection now, for people; empty if it does not."""
+        if self._lease is None:
+            return ""
+        if self._pin:
+            return f"pinned by {self._pin}"
+        return "in a transaction" if self._transaction is not NONE else "leased for the request"
+
+    @property
+    def holds_connection(self) -> bool:
+        """Whether it has a lease, or must not go on since one was lost."""
+        return self._lease is not None or self._transaction is LOST
+
+    # ---- statements ----
+
+    def run(self, cursor: VirtualCursor, query: Any, args: Any, *, many: bool = False) -> Any:
+        """Run one statement for a cursor, which takes the result."""
+        kind = kind_of(query)
+        stands_alone = (
+            self._autocommit
+            and not self._pin
+            and kind in _STATELESS
+            and self._transaction is NONE
+            and not self._is_closed
+        )
+        if stands_alone:
+            return self._run_alone(cursor, kind, query, args, many)
+        return self._run_held(cursor, kind, query, args, many)
+
+    def _run_alone(
+        self, cursor: VirtualCursor, kind: Kind, query: Any, args: Any, many: bool
+    ) -> Any:
+        pool, may_repeat = self._pool, kind is _READ
+        lease = self._take(careful=not may_repeat)
+        began = lease.leased_at
+        while True:
+            sent = pool.clock()
+            try:
+                physical = lease.raw
+                run = physical.cursor.executemany if many else physical.cursor.execute
+                result = run(query, args)
+                cursor.take(physical)
+            except BaseException as error:
+                is_lost = self._settle(lease, error)
+                left = began + pool.options.timeout - pool.clock()
+                if not (may_repeat and is_lost and left > 0) or self._timed_out(sent):
+                    raise
+                logger.info("pool %r: connection lost, read repeated: %s", pool.name, error)
+                lease = pool.lend(left)
+                continue
+            self._driver.face.let_go_of_rows(physical)
+            self._done_with(lease)
+            return result
+
+    def _take(self, *, careful: bool) -> PooledConnection:
+        """A connection for one statement: the one of the request, if that lives, else any."""
+        lease = self._lease
+        if lease is not None:
+            self._lease = None
+            if not lease.is_gone and (not careful or lease.raw.is_quiet()):
+                return lease
+            self._pool.discard(lease)
+        return self._pool.lend(careful=careful)
+
+    def _done_with(self, lease: PooledConnection) -> None:
+        if self._keeps:
+            self._hold(lease)
+        else:
+            self._last, self._last_uses = lease, lease.uses
+            self._pool.give_back(lease)
+
+    def _timed_out(self, sent: float) -> bool:
+        # The application's own read_timeout has ended it, and the server may still be at it.
+        return self._pool.clock() - sent >= 0.9 * self._driver.read_timeout
+
+    def _run_held(
+        self, cursor: VirtualCursor, kind: Kind, query: Any, args: Any, many: bool
+    ) -> Any:
+        lease = self._lease_for(kind)
+        try:
+            if kind in _STATELESS or kind is Kind.READ_SESSION or kind is Kind.SAVEPOINT:
+                physical = lease.raw
+                run = physical.cursor.executemany if many else physical.cursor.execute
+                result = run(query, args)
+                cursor.take(physical)
+                self._driver.face.let_go_of_rows(physical)
+            else:
+                raw = lease.raw.connection.cursor()
+                result = (raw.executemany if many else raw.execute)(query, args)
+                cursor.take_cursor(raw)
+        except BaseException as error:
+            self._failed(lease, error)
+            raise
+        if self._lease is None:  # a read of what the last statement left: nothing to hold on to
+            self._done_with(lease)
+        return result
+
+    def _failed(self, lease: PooledConnection, error: BaseException) -> None:
+        """A statement failed that must not be run again."""
+        if self._lease is None:
+            self._settle(lease, error)
+        elif self._settle_held(lease, error):
+            self._lose()
+        else:
+            # A deadlock, for one, has ended the transaction; the error does not always tell.
+            self._is_doubtful = True
+
+    def _lease_for(self, kind: Kind) -> PooledConnection:
+        self._check_usable()
+        if not self._autocommit:
+            lease = self._in_transaction(kind)
+        elif self._lease is not None:
+            lease = self._lease
+        elif kind is Kind.READ_SESSION and self._last is not None:
+            return self._lend_last()
+        else:
+            lease = self._pool.lend()
+            self._hold(lease)
+        if kind not in _STATELESS and kind not in _COMMIT_NOTHING and not self._pin:
+            self._pin = "a statement that may leave state in the session"
+        return lease
+
+    def _check_usable(self) -> None:
+        if self._is_closed:
+            raise Database.InterfaceError(0, "the connection is closed")
+        if self._lease is not None and self._lease.is_gone:
+            self._lose()  # the lease is that of the process we were forked from, or was reclaimed
+        if self._transaction is LOST:
+            raise Database.OperationalError(
+                _CR_SERVER_GONE,
+                "The connection was lost, and with it the transaction or the session's state; "
+                "nothing is run until rollback() or close()",
+            )
+
+    def _lend_last(self) -> PooledConnection:
+        """The connection of the last statement, as LAST_INSERT_ID() and its like need it."""
+        lease = self._last
+        if lease is None or not self._pool.lend_again(lease, self._last_uses):
+            raise Database.NotSupportedError(
+                "This reads what the previous statement left in its session, and another borrower "
+                "has had that connection since. Run both statements inside transaction.atomic()."
+            )
+        return lease
+
+    # ---- transactions ----
+
+    def _in_transaction(self, kind: Kind) -> PooledConnection:
+        commits_nothing = kind in _COMMIT_NOTHING
+        lease = self._lease
+        if lease is None or self._transaction is NONE:
+            return self._begin(b"BEGIN" if commits_nothing else b"SET autocommit=0")
+        if self._transaction is BEGUN and (self._is_doubtful or not commits_nothing):
+            self._command(lease, b"SET autocommit=0")
+            self._transaction = MANUAL
+            self._is_doubtful = False
+        return lease
+
+    def _begin(self, command: bytes) -> PooledConnection:
+        """Open a transaction. Nothing has happened in it yet, so this may be tried again."""
+        pool = self._pool
+        deadline = pool.clock() + pool.options.timeout
+        while True:
+            lease = self._lease
+            if lease is None:
+                lease = pool.lend(deadline - pool.clock(), careful=False)
+            try:
+                lease.raw.connection.query(command)
+            except BaseException as error:
+                is_lost = self._settle(lease, error)
+                self._lease = None
+                if self._pin:
+                    self._lose()
+                if not is_lost or self._pin or pool.clock() >= deadline:
+                    raise
+                continue
+            self._hold(lease)
+            self._is_doubtful = False
+            self._transaction = BEGUN if command == b"BEGIN" else MANUAL
+            return lease
+
+    def _command(self, lease: PooledConnection, command: bytes) -> None:
+        try:
+            lease.raw.connection.query(command)
+        except BaseException as error:
+            if self._settle_held(lease, error):
+                self._lose()
+            raise
+
+    def autocommit(self, on: bool) -> None:
+        """Leave or enter the mode in which statements belong to a transaction. Entering sends
+        nothing; leaving commits what is open, as the server does."""
+        if on and not self._autocommit:
+            self._check_usable()
+            if self._transaction is BEGUN:
+                self.commit()
+            elif self._transaction is MANUAL and self._lease is not None:
+                self._command(self._lease, b"SET autocommit=1")
+                self._transaction = NONE
+                self._let_go_unless_pinned()
+        self._autocommit = bool(on)
+
+    def get_autocommit(self) -> bool:
+        """Whether statements outside a transaction commit themselves."""
+        return self._autocommit
+
+    def begin(self) -> None:
+        """Open a transaction now, as PyMySQL's method does."""
+        self._check_usable()
+        if self._transaction is NONE:
+            self._begin(b"BEGIN")
+
+    def commit(self) -> None:
+        """Commit. When the connection is lost meanwhile nobody knows the outcome: an error."""
+        self._check_usable()
+        self._end(lambda connection: connection.commit())
+
+    def rollback(self) -> None:
+        """Roll back. A lost connection did that by itself."""
+        if self._is_closed:
+            raise Database.InterfaceError(0, "the connection is closed")
+        if self._lease is not None and self._lease.is_gone:
+            self._lose()
+        if self._transaction is LOST:
+            self._transaction = NONE
+            self._pin = ""
+            return
+        self._end(lambda connection: connection.rollback())
+
+    def _end(self, how: Callable[[Any], None]) -> None:
+        lease = self._lease
+        if lease is None or (self._transaction is NONE and not self._pin):
+            return
+        try:
+            how(lease.raw.connection)
+        except BaseException as error:
+            if self._settle_held(lease, error):
+                self._lose()
+            raise
+        self._is_doubtful = False
+        if self._transaction is BEGUN:
+            self._transaction = NONE
+            self._let_go_unless_pinned()
+
+    # ---- leases ----
+
+    def _hold(self, lease: PooledConnection) -> None:
+        self._lease = lease
+        lease.holder = self
+
+    def may_outlive_its_thread(self) -> bool:
+        """For the pool: whether the end of the thread that began the lease ends the lease."""
+        return self._is_shared()
+
+    def _let_go_unless_pinned(self) -> None:
+        lease = self._lease
+        if lease is not None and not self._pin and not self._keeps:
+            self._lease = None
+            self._last, self._last_uses = lease, lease.uses
+            self._pool.give_back(lease)
+
+    def _settle(self, lease: PooledConnection, error: BaseException) -> bool:
+        """End a lease after an error. Returns whether the connection was lost, and only that."""
+        if self._is_sound(lease, error):
+            self._pool.give_back(lease)
+            return False
+        self._pool.discard(lease)
+        return errorcodes.is_lost(error)
+
+    def _settle_held(self, lease: PooledConnection, error: BaseException) -> bool:
+        """After an error in a lease that goes on. Returns whether it had to be ended."""
+        if self._is_sound(lease, error):
+            return False
+        self._pool.discard(lease)
+        return True
+
+    def _is_sound(self, lease: PooledConnection, error: BaseException) -> bool:
+        """Whether the connection is of use after this error."""
+        if isinstance(error, Database.Error):
+            code = errorcodes.code_of(error)
+            if code in errorcodes.READ_ONLY and not self._pin:
+                # A failover made the server a replica: the next connection goes to the new one.
+                self._pool.drain()
+            return not errorcodes.is_lost(error)
+        # Anything else came up before the statement was sent (arguments that cannot be converted),
+        # unless it is no Exception: an interrupt may leave half an answer in the socket.
+        return isinstance(error, Exception) and lease.raw.is_quiet()
+
+    def _lose(self) -> None:
+        self._lease = None
+        self._transaction = LOST
+        self._is_doubtful = False
+
+    def close(self) -> None:
+        """Give the connection back. A transaction or state left behind is wiped before reuse."""
+        self._is_closed = True
+        lease, self._lease = self._lease, None
+        if lease is None:
+            return
+        if self._pin.startswith("the driver's"):
+            self._pool.discard(lease)  # nobody knows what was done to the object
+        else:
+            is_dirty = bool(self._pin) or self._transaction is not NONE
+            self._pool.give_back(lease, dirty=is_dirty)
+
+    def __del__(self) -> None:
+        lease = getattr(self, "_lease", None)
+        if lease is not None:
+            self._pool.abandon(lease)
+
+    # ---- what code expects of a driver's connection ----
+
+    def cursor(self, *args: Any, **kwargs: Any) -> Any:
+        """A cursor. With a cursor class of the driver, that one, and the connection is pinned."""
+        if args or kwargs:
+            return self.raw("cursor").cursor(*args, **kwargs)
+        return VirtualCursor(self)
+
+    def pinned_cursor(self, reason: str) -> Any:
+        """A cursor of the driver, on a lease that lasts until `close()`."""
+        lease = self._lease_for(Kind.OTHER)
+        self._pin = reason
+        return lease.raw.connection.cursor()
+
+    def raw(self, name: str) -> Any:
+        """The driver's connection, pinned: who works with it directly may leave anything there."""
+        lease = self._lease_for(Kind.OTHER)
+        self._pin = f"the driver's {name}"
+        return lease.raw.connection
+
+    def ping(self, reconnect: bool = False) -> None:  # noqa: ARG002 - the drivers' signature
+        """Raise if no connection to the server can be had."""
+        self._check_usable()
+        if self._lease is not None:
+            self._lease.raw.connection.ping()
+        else:
+            self._briefly(lambda connection: connection.ping())
+
+    def is_usable(self, seconds: float) -> bool:
+        """Whether the server answers; a connection to ask it over is waited for at most so long."""
+        try:
+            self._check_usable()
+            if self._lease is not None:
+                self._lease.raw.connection.ping()
+            else:
+                self._briefly(lambda connection: connection.ping(), seconds)
+        except Database.Error:
+            return False
+        return True
+
+    def _briefly(self, use: Callable[[Any], Any], seconds: float | None = None) -> Any:
+        """Something that leaves nothing in the session."""
+        if self._lease is not None:
+            self._check_usable()
+            return use(self._lease.raw.connection)
+        lease = self._pool.lend(seconds)
+        try:
+            result = use(lease.raw.connection)
+        except BaseException as error:
+            self._settle(lease, error)
+            raise
+        self._pool.give_back(lease)
+        return result
+
+    def escape(self, *args: Any) -> Any:
+        """Escape a value for SQL."""
+        return self._briefly(lambda connection: connection.escape(*args))
+
+    def escape_string(self, text: Any) -> Any:
+        """Escape a string for SQL."""
+        return self._briefly(lambda connection: connection.escape_string(text))
+
+    def literal(self, value: Any) -> Any:
+        """A value as SQL."""
+        return self._briefly(lambda connection: connection.literal(value))
+
+    def get_server_info(self) -> str:
+        """The server's version."""
+        return str(self._briefly(lambda connection: connection.get_server_info()))
+
+    def character_set_name(self) -> str:
+        """The character set of the client."""
+        return str(self._briefly(lambda connection: connection.character_set_name()))
+
+    @property
+    def encoders(self) -> Any:
+        """The driver's mapping of types to functions that make SQL of them."""
+        return self._briefly(lambda connection: connection.encoders)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return getattr(self.raw(name), name)
