@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import threading
+import weakref
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ class PooledConnection:
         self.idle_since = now
         self.leased_at = now
         self.owner: Owner | None = None
-        self.holder: Holder | None = None
+        self.holder: weakref.ref[Holder] | None = None
         self.state = IDLE
         self.uses = 0
         self.lease_seconds = 0.0

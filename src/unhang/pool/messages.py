@@ -21,7 +21,7 @@ def error(pool: Pool, kind: type[PoolError], *args: object) -> Exception:
 
 
 def timeout_args(pool: Pool, waited: float) -> tuple[object, ...]:
-    """The arguments of a `PoolTimeout`: its text, and in front of it the driver's code if connecting
+    """The arguments of a `PoolTimeout`: a text, and in front of it the driver's code if connecting
     is what failed, so that who looks at codes sees why there is no connection."""
     text = f"pool {pool.name!r}: no connection within {waited:.1f} s ({pool.stats()})"
     if holders := _holders(pool):

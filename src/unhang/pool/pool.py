@@ -379,7 +379,7 @@ class Pool:
                 connection = self._abandoned.popleft()
             except IndexError:
                 return
-            holder = connection.holder
+            holder = connection.holder() if connection.holder is not None else None
             if connection.state is not LEASED:
                 continue
             if holder is None or not holder.may_outlive_its_thread():

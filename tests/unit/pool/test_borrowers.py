@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+import weakref
 from collections.abc import Callable
 
 import pytest
@@ -62,9 +63,11 @@ def test_a_lease_that_threads_share_survives_the_one_that_began_it() -> None:
         def may_outlive_its_thread(self) -> bool:
             return True
 
+    shared = Shared()
+
     def borrow() -> None:
         kept.append(pool.lend())
-        kept[0].holder = Shared()
+        kept[0].holder = weakref.ref(shared)
 
     in_a_thread(borrow)
     pool.give_back(pool.lend())

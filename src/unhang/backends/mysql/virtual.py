@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import enum
 import logging
+import weakref
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -22,7 +23,7 @@ from unhang.backends.mysql.adapter import MysqlDriver
 from unhang.backends.mysql.cursor import VirtualCursor
 from unhang.mysql import errorcodes
 from unhang.mysql.statements import Kind, kind_of
-from unhang.pool import Pool, PooledConnection
+from unhang.pool import Pool, PooledConnection, PoolTimeout
 
 logger = logging.getLogger("unhang.backends.mysql")
 
@@ -145,11 +146,18 @@ class VirtualConnection:
                 if not (may_repeat and is_lost and left > 0) or self._timed_out(sent):
                     raise
                 logger.info("pool %r: connection lost, read repeated: %s", pool.name, error)
-                lease = pool.lend(left)
+                lease = self._lend_instead(left, error)
                 continue
             self._driver.face.let_go_of_rows(physical)
             self._done_with(lease)
             return result
+
+    def _lend_instead(self, seconds: float, lost: BaseException) -> PooledConnection:
+        """Another connection, in the time that is left; if none can be had, what lost the first."""
+        try:
+            return self._pool.lend(seconds)
+        except PoolTimeout as late:
+            raise lost from late
 
     def _take(self, *, careful: bool) -> PooledConnection:
         """A connection for one statement: the one of the request, if that lives, else any."""
@@ -344,7 +352,8 @@ class VirtualConnection:
 
     def _hold(self, lease: PooledConnection) -> None:
         self._lease = lease
-        lease.holder = self
+        # Weakly: a wrapper that is dropped in the middle must be able to go, and its lease with it.
+        lease.holder = weakref.ref(self)
 
     def may_outlive_its_thread(self) -> bool:
         """For the pool: whether the end of the thread that began the lease ends the lease."""

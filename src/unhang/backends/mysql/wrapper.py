@@ -1,4 +1,4 @@
-"""Django's DatabaseWrapper on a virtual connection, as a mixin: MySQL's backend and GIS share it."""
+"""Django's DatabaseWrapper on a virtual connection, as a mixin that the GIS backend can share."""
 
 from __future__ import annotations
 
