@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import django
+from django.apps import apps
 from django.conf import settings
 from django.db import transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -16,6 +18,8 @@ from unhang.pool import Pool
 
 if not settings.configured:
     settings.configure()
+if not apps.ready:
+    django.setup()
 
 USER, PASSWORD, NAME = "app", "p%w#1", "shop"
 

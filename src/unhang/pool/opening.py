@@ -82,7 +82,8 @@ class Opening:
 
     def _connect(self, generation: int) -> PooledConnection:
         pool = self._pool
-        raw = pool.driver.connect()
+        with process.io():
+            raw = pool.driver.connect()
         now = pool.clock()
         return PooledConnection(
             pool,

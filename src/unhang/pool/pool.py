@@ -336,7 +336,8 @@ class Pool:
 
     def _reset(self, connection: PooledConnection) -> None:
         try:
-            self.driver.reset(connection.raw)
+            with process.io():
+                self.driver.reset(connection.raw)
             connection.idle_limit = self.driver.idle_limit(connection.raw)
         except BaseException as problem:  # noqa: BLE001 - whatever it was, nobody may get this one
             logger.info("pool %r: reset failed, connection closed: %s", self.name, problem)

@@ -6,6 +6,7 @@ import logging
 import os
 import queue
 import threading
+import time
 import weakref
 from typing import TYPE_CHECKING, Final
 
@@ -19,6 +20,9 @@ logger = logging.getLogger("unhang.pool")
 
 _LONGEST_NAP_SECONDS: Final = 1.0
 _SHORTEST_NAP_SECONDS: Final = 0.05
+_GATE_NAP_SECONDS: Final = 0.001
+_FORK_WAITS_SECONDS: Final = 2.0
+"""A connect that takes longer waits for the network, and then holds no lock of a library."""
 
 _pools: list[weakref.ref[Pool]] = []
 
@@ -81,10 +85,50 @@ class Keeper:
 
 def _kept(pool: Pool) -> float:
     try:
-        return pool.keep()
+        with io():
+            return pool.keep()
     except Exception:  # one pool's trouble must not cost the others their keeper
         logger.exception("pool %r: the keeper failed", pool.name)
         return _LONGEST_NAP_SECONDS
+
+
+class ForkGate:
+    """Keeps a fork out of the middle of our own threads' I/O.
+
+    A C library may hold a lock of its own while it connects (Connector/C with OpenSSL does). The
+    child would inherit the lock without the thread that opens it again, and its first connect would
+    hang for ever. Programs that never had threads before must not get that from us.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._forking = 0
+
+    def __enter__(self) -> None:
+        while True:
+            with self._lock:
+                if self._forking == 0:
+                    self._inside += 1
+                    return
+            time.sleep(_GATE_NAP_SECONDS)
+
+    def __exit__(self, *_exc_info: object) -> None:
+        with self._lock:
+            self._inside -= 1
+
+    def close(self) -> None:
+        """Before a fork: let nobody in, and wait until those inside are out, for a while."""
+        with self._lock:
+            self._forking += 1
+        deadline = time.monotonic() + _FORK_WAITS_SECONDS
+        while self._inside and time.monotonic() < deadline:
+            time.sleep(_GATE_NAP_SECONDS)
+
+    def open(self) -> None:
+        """After the fork, in the parent."""
+        with self._lock:
+            self._forking -= 1
 
 
 class _Process:
@@ -93,6 +137,7 @@ class _Process:
     def __init__(self) -> None:
         self.keeper = Keeper()
         self.background = Background()
+        self.gate = ForkGate()
 
 
 _process = _Process()
@@ -108,6 +153,19 @@ def in_background(task: Task) -> bool:
     return _process.background.run(task)
 
 
+def io() -> ForkGate:
+    """What the pool's own threads hold while they call the driver."""
+    return _process.gate
+
+
+def _before_fork() -> None:
+    _process.gate.close()
+
+
+def _after_fork_in_parent() -> None:
+    _process.gate.open()
+
+
 def _after_fork_in_child() -> None:
     global _process
     _process = _Process()
@@ -116,4 +174,8 @@ def _after_fork_in_child() -> None:
         pool.start_over_in_child()
 
 
-os.register_at_fork(after_in_child=_after_fork_in_child)
+os.register_at_fork(
+    before=_before_fork,
+    after_in_parent=_after_fork_in_parent,
+    after_in_child=_after_fork_in_child,
+)

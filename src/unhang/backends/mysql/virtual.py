@@ -108,8 +108,14 @@ class VirtualConnection:
 
     @property
     def holds_connection(self) -> bool:
-        """Whether it has a lease, or must not go on since one was lost."""
-        return self._lease is not None or self._transaction is LOST
+        """Whether it has a lease."""
+        return self._lease is not None
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether it has left nothing at the server: no state, no transaction, none that was lost,
+        and statements commit themselves."""
+        return not self._pin and self._transaction is NONE and self._autocommit
 
     # ---- statements ----
 
@@ -360,9 +366,13 @@ class VirtualConnection:
         return self._is_shared()
 
     def _let_go_unless_pinned(self) -> None:
-        lease = self._lease
-        if lease is not None and not self._pin and not self._keeps:
-            self._lease = None
+        if not self._pin and not self._keeps:
+            self.let_go()
+
+    def let_go(self) -> None:
+        """Give the connection back; there must be neither a transaction nor state in it."""
+        lease, self._lease = self._lease, None
+        if lease is not None:
             self._last, self._last_uses = lease, lease.uses
             self._pool.give_back(lease)
 

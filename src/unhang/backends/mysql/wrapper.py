@@ -173,11 +173,12 @@ class PooledWrapper(_Base):
         connection = self.connection
         if not isinstance(connection, VirtualConnection):
             super().close_if_unusable_or_obsolete()
-        elif connection.holds_connection or not connection.get_autocommit():
-            # The end of a request ends every lease.
+        elif not connection.is_clean:
             self.close()
         else:
-            self.health_check_done = False
+            connection.let_go()  # a lease for the request ends with it
+            # Each statement gets a connection that was looked at, so an error is no reason to doubt.
+            self.health_check_done = self.errors_occurred
             self.errors_occurred = False
 
 
