@@ -12,6 +12,7 @@ import sys
 import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -62,13 +63,45 @@ def answers_every_page(site: Site, server: Server) -> None:
     assert [line["quantity"] for line in lines] == [2]
 
 
-@pytest.mark.parametrize("worker", ["sync", "gthread", "asgi"])
+@pytest.mark.parametrize("worker", ["sync", "gthread", "gevent", "asgi"])
 def test_the_site_answers_every_page(any_server: Server, worker: Worker) -> None:
     with lab.site(any_server, worker=worker) as site:
         answers_every_page(site, any_server)
         assert len(site.worker_pids()) == 2
         assert site.rss_bytes() > 50_000_000
         assert site.log_file.exists()
+
+
+@pytest.mark.parametrize("worker", ["gthread", "gevent", "asgi"])
+def test_the_site_runs_on_unhangs_own_backend(any_server: Server, worker: Worker) -> None:
+    pool = {"max_size": 3, "max_idle": 0.5}
+    with lab.site(
+        any_server, worker=worker, processes=1, engine="unhang.backends.mysql", pool=pool
+    ) as site:
+        answers_every_page(site, any_server)
+        assert sessions(any_server, "Sleep") <= 3
+
+
+@pytest.mark.parametrize("worker", ["gthread", "gevent"])
+def test_the_site_runs_on_pymysql_loaded_before_the_fork(
+    any_server: Server, worker: Worker
+) -> None:
+    with lab.site(any_server, worker=worker, driver="pymysql", preload=True) as site:
+        answers_every_page(site, any_server)
+        for pid in site.worker_pids():
+            loaded = Path(f"/proc/{pid}/maps").read_text()
+            assert "MySQLdb" not in loaded
+            assert ("gevent" in loaded) == (worker == "gevent")
+
+
+def test_reload_of_a_preloaded_site_picks_up_edited_settings(any_server: Server) -> None:
+    with lab.site(any_server, processes=1, preload=True) as site:
+        text = site.settings_file.read_text()
+        site.settings_file.write_text(text.replace('"NAME": "shop"', '"NAME": "shut"'))
+        site.reload()
+        with pytest.raises(urllib.error.HTTPError) as failed:
+            fetch(site, "/product/1/")
+        failed.value.close()
 
 
 def test_the_site_runs_on_every_engine(engine: str) -> None:

@@ -80,7 +80,7 @@ def test_times_out_of_range_go_to_the_outermost_buckets(seconds: float, index: i
 
 @pytest.mark.parametrize("q", [0.01, 0.5, 0.95, 0.99, 1.0])
 def test_quantiles_are_within_the_stated_error(run_dir: Path, q: float) -> None:
-    rng = random.Random(q)  # noqa: S311 - no secret is made
+    rng = random.Random(q)
     times = [rng.lognormvariate(-4, 1.2) for _ in range(5000)]
     recorder = Recorder(run_dir)
     for seconds in times:

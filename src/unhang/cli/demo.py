@@ -1,9 +1,10 @@
-"""`unhang demo`: watch a site hang, see why, fix it, measure, undo it; leaves a report."""
+"""`unhang demo`: watch a site hang, see why, cure it in two ways, measure; leaves a report."""
 
 from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +14,7 @@ from rich.live import Live
 from rich.markup import escape
 from rich.padding import Padding
 from rich.rule import Rule as Line
+from rich.table import Table
 from rich.text import Text
 
 from unhang.change.plan import Plan
@@ -28,12 +30,15 @@ from unhang.lab import demo as play
 from unhang.lab.demo_facts import DemoFacts, Script
 from unhang.lab.demo_json import to_json
 from unhang.lab.load import Waits
+from unhang.monitor.compare import Comparison, Row
+from unhang.monitor.metrics import METRICS, label
 from unhang.monitor.sample import Sample
 from unhang.rules.model import Finding
 from unhang.survey.model import Survey
 from unhang.web.report import render
 
 _LOG_EVERY_SECONDS = 5.0
+_STYLES = {"better": "green", "worse": "bold red"}
 _DEFAULTS = Script()
 
 
@@ -130,15 +135,50 @@ class _Stage:
         print_verification(result)
 
     def compared(self, facts: DemoFacts) -> None:
+        self._titles(facts)
+        if facts.comparison:
+            print_comparison(facts.comparison)
+        self._list(_("What settings alone did not cure"), facts.not_cured)
+
+    def side_by_side(self, facts: DemoFacts) -> None:
+        self._titles(facts)
+        if facts.backend_against_before and facts.backend_against_after:
+            out.print(_three_sides(facts.backend_against_before, facts.backend_against_after))
+        self._list(_("What the backend did not cure"), facts.not_cured_by_backend)
+
+    def _titles(self, facts: DemoFacts) -> None:
         for act in facts.acts:
-            waits = Waits.of(act.compared_answers)
             text = _("{title}: {n} of {all} requests failed").format(
-                title=act.title, n=waits.failed, all=waits.requests
+                title=act.title, n=act.waits.failed, all=act.waits.requests
             )
             out.print(text)
         out.print()
-        if facts.comparison:
-            print_comparison(facts.comparison)
-        out.print(f"\n[bold]{_('What settings alone did not cure')}[/]")
-        for sentence in facts.not_cured or (_("Nothing that this run could show."),):
+
+    def _list(self, title: str, sentences: Sequence[str]) -> None:
+        out.print(f"\n[bold]{title}[/]")
+        for sentence in sentences or (_("Nothing that this run could show."),):
             out.print(Padding(Text(f"- {sentence}"), (0, 0, 0, 2)))
+
+
+def _three_sides(against_before: Comparison, against_after: Comparison) -> Table:
+    """Every metric in each act, and the backend's verdicts."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("")
+    for title in (_("before"), _("after"), _("backend")):
+        table.add_column(title, justify="right", no_wrap=True)
+    for title in (_("backend against before"), _("backend against after")):
+        table.add_column(title)
+    for first, second in zip(against_before.rows, against_after.rows, strict=True):
+        numbers = (_number(first, v) for v in (first.before, second.before, first.after))
+        table.add_row(label(first.metric), *numbers, _verdict(first), _verdict(second))
+    return table
+
+
+def _number(row: Row, value: float | None) -> str:
+    if value is None:
+        return "–"
+    return f"{1000 * value:.1f} ms" if METRICS[row.metric].unit == "seconds" else f"{value:.1f}"
+
+
+def _verdict(row: Row) -> Text:
+    return Text(_(row.verdict), style=_STYLES.get(row.verdict, "dim"))

@@ -1,7 +1,11 @@
 """The demo: watch a site hang because of sleeping connections, see why, fix it, measure, undo it.
 
-A play in two acts on a private server and a private site. The stage directions (what to show) go
-to a `Show`; the facts come back as `DemoFacts`, which the report is made of.
+A play in three acts on a private server and a private site: as it is, with changed settings, and
+with unhang's backend. The stage directions (what to show) go to a `Show`; the facts come back as
+`DemoFacts`, which the report is made of.
+
+Act three has the server and the settings of act one, not those of act two: then one line is all
+that differs, and what it does is seen apart from what `wait_timeout` does.
 """
 
 from __future__ import annotations
@@ -26,15 +30,17 @@ from unhang.change.planner import Goal, Place, make_plan
 from unhang.change.targets import Targets
 from unhang.change.verify import Verification
 from unhang.i18n import _
+from unhang.lab import demo_verdict as verdict
 from unhang.lab.arrivals import Arrival, schedule
 from unhang.lab.demo_facts import Act, DemoFacts, Script, Show, pages
 from unhang.lab.load import Answer, Waits, run_load
 from unhang.lab.server import Server, server
 from unhang.lab.site import Site, site
-from unhang.monitor.compare import compare
+from unhang.monitor.compare import Comparison, compare
 from unhang.monitor.history import History
 from unhang.monitor.sample import Sample
 from unhang.monitor.watch import watch
+from unhang.mysql.engine import OWN_ENGINE, STOCK_ENGINE
 from unhang.rules import catalogue
 from unhang.rules.model import Finding
 from unhang.survey import login as logins
@@ -87,15 +93,37 @@ class _Play:
         facts.survey, facts.findings = self._diagnose()
         show.diagnosis(facts.survey, facts.findings)
         self._change()
-        show.chapter(_("Act two: the same load again"), _("same requests, same moments"))
+        show.chapter(_("Act two: changed settings"), _("same requests, same moments"))
         self._act("after", self._title_after())
         _survey, facts.findings_after = self._diagnose()
-        facts.comparison = compare(*(act.compared_samples for act in facts.acts))
-        facts.not_cured = tuple(_not_cured(facts))
+        facts.comparison = self._compared("before", "after")
+        facts.not_cured = tuple(verdict.not_cured_by_settings(facts))
         show.chapter("unhang compare before after", "")
         show.compared(facts)
         self._roll_back()
+        self._with_the_backend()
+        self._put_back()
         return facts
+
+    def _with_the_backend(self) -> None:
+        facts, show = self.facts, self.show
+        show.chapter(
+            _("Act three: one line instead"),
+            _("server and settings of act one, but for the ENGINE; same requests, same moments"),
+        )
+        self._set_engine(STOCK_ENGINE, OWN_ENGINE)
+        self._act(
+            "backend", _("backend: ENGINE {engine}, wait_timeout 28800 s").format(engine=OWN_ENGINE)
+        )
+        _survey, facts.findings_backend = self._diagnose()
+        facts.backend_against_before = self._compared("before", "backend")
+        facts.backend_against_after = self._compared("after", "backend")
+        facts.not_cured_by_backend = tuple(verdict.not_cured_by_backend(facts))
+        show.chapter(_("The three acts side by side"), "")
+        show.side_by_side(facts)
+
+    def _compared(self, one: str, other: str) -> Comparison:
+        return compare(*(self.facts.act(name).compared_samples for name in (one, other)))
 
     # -- acts ---------------------------------------------------------------------------------
 
@@ -207,16 +235,35 @@ class _Play:
         with Targets(plan, self.admin) as targets:
             journal = journals.open_for(plan, self.state)
             Walk(journal, self._around(targets)).back()
+        self._tell_what_is()
+
+    def _tell_what_is(self) -> None:
+        """Look at every value that the play changes, and note it as what was restored."""
         survey, _findings = self._diagnose()
-        settings = survey.aliases[0]
+        alias = survey.aliases[0]
         self.facts.restored = (
             ("wait_timeout", f"{survey.server.value('wait_timeout')} s"),
             ("interactive_timeout", f"{survey.server.value('interactive_timeout')} s"),
-            ("CONN_MAX_AGE", f"{settings.conn_max_age} s"),
-            ("CONN_HEALTH_CHECKS", str(settings.conn_health_checks)),
+            ("CONN_MAX_AGE", f"{alias.conn_max_age} s"),
+            ("CONN_HEALTH_CHECKS", str(alias.conn_health_checks)),
+            ("ENGINE", alias.engine),
         )
         for name, value in self.facts.restored:
             self.show.tell(f"{name} {value}")
+
+    def _set_engine(self, before: str, after: str) -> None:
+        """Edit the settings file by hand, as a person would: no verb of unhang does this."""
+        old, new = (f'"ENGINE": "{engine}",' for engine in (before, after))
+        text = self.shop.settings_file.read_text()
+        self.shop.settings_file.write_text(text.replace(old, new))
+        self.show.tell(f"- {old}")
+        self.show.tell(f"+ {new}")
+        self.shop.reload()
+
+    def _put_back(self) -> None:
+        self.show.chapter(_("And back"), _("the line as it was"))
+        self._set_engine(OWN_ENGINE, STOCK_ENGINE)
+        self._tell_what_is()
 
 
 class _Narrator:
@@ -243,39 +290,3 @@ class _EndedError(KeyboardInterrupt):
 def _sleep_or_end(ended: threading.Event, seconds: float) -> None:
     if ended.wait(seconds):
         raise _EndedError
-
-
-def _not_cured(facts: DemoFacts) -> Iterator[str]:
-    """What is still wrong after the settings were changed, from what was measured."""
-    before, after = facts.acts
-    wait = facts.script.wait_timeout
-    gone = _gone_away(after)
-    if gone > 0:
-        yield _(
-            "{n} requests failed with a lost connection (before: {m}): threads outside the request "
-            "cycle keep a connection longer than wait_timeout, and Django never checks it there."
-        ).format(n=gone, m=_gone_away(before))
-    peak = max((s.server.sleepers for s in after.compared_samples if s.server), default=0)
-    still = [finding for finding in facts.findings_after if finding.rule == "UH201"]
-    if still or peak > facts.script.processes * facts.script.threads:
-        yield _(
-            "Threads that views start still leave connections behind: up to {n} sleepers at a "
-            "time. They now end after {wait} s instead of 8 h; a faster leak would fill the server "
-            "again."
-        ).format(n=peak, wait=wait)
-    slow = Waits.of(a for a in after.compared_answers if a.name == "report")
-    if slow.p50:
-        yield _(
-            "Slow queries are as slow as before (median {s:.1f} s) and still hold a connection and "
-            "a worker each while they run."
-        ).format(s=slow.p50)
-    all_after = Waits.of(after.compared_answers)
-    if all_after.failed:
-        yield _("{n} of {all} requests of act two failed, for whatever reason.").format(
-            n=all_after.failed, all=all_after.requests
-        )
-
-
-def _gone_away(act: Act) -> int:
-    counts = [s.app.database_errors["gone_away"] for s in act.compared_samples if s.app]
-    return counts[-1] - counts[0] if counts else 0

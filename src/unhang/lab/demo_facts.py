@@ -28,8 +28,8 @@ class Script:
         drain_seconds: How long verify may wait for the old sessions to end.
     """
 
-    run_in_seconds: float = 25.0
-    act_seconds: float = 40.0
+    run_in_seconds: float = 28.0
+    act_seconds: float = 30.0
     wait_timeout: int = 5
     max_connections: int = 40
     processes: int = 2
@@ -64,7 +64,7 @@ class Act:
     """One run of the load.
 
     Attributes:
-        name: `before` or `after`.
+        name: `before`, `after` (with changed settings) or `backend`.
         run_in_seconds: The first part, which is not compared.
         samples: What the server looked like, every half second.
         answers: What the visitors saw.
@@ -88,10 +88,34 @@ class Act:
         """Answers to requests that were due after the run-in."""
         return tuple(answer for answer in self.answers if answer.due >= self.run_in_seconds)
 
+    @property
+    def waits(self) -> Waits:
+        """What all visitors saw after the run-in."""
+        return Waits.of(self.compared_answers)
+
+    @property
+    def lost_connections(self) -> int:
+        """Requests that ended with an error of a connection that was gone, after the run-in."""
+        counts = [s.app.database_errors["gone_away"] for s in self.compared_samples if s.app]
+        return counts[-1] - counts[0] if counts else 0
+
+    @property
+    def most_asleep(self) -> int:
+        """The most sleepers at a time, after the run-in."""
+        return max((s.server.sleepers for s in self.compared_samples if s.server), default=0)
+
 
 @dataclass(slots=True)
 class DemoFacts:
-    """Everything the demo found; the report tells nothing else."""
+    """Everything the demo found; the report tells nothing else.
+
+    Attributes:
+        findings, findings_after, findings_backend: Of diagnose at the end of each act.
+        comparison: Act two against act one.
+        backend_against_before, backend_against_after: Act three against each of the others.
+        not_cured, not_cured_by_backend: Sentences on what acts two and three left as it was.
+        restored: Name and value of what was changed, read again at the end.
+    """
 
     script: Script
     server: str
@@ -100,11 +124,19 @@ class DemoFacts:
     survey: Survey | None = None
     findings: tuple[Finding, ...] = ()
     findings_after: tuple[Finding, ...] = ()
+    findings_backend: tuple[Finding, ...] = ()
     plan: Plan | None = None
     verification: Verification | None = None
     comparison: Comparison | None = None
+    backend_against_before: Comparison | None = None
+    backend_against_after: Comparison | None = None
     not_cured: tuple[str, ...] = ()
+    not_cured_by_backend: tuple[str, ...] = ()
     restored: tuple[tuple[str, str], ...] = ()
+
+    def act(self, name: str) -> Act:
+        """The act of that name; it has been played."""
+        return next(act for act in self.acts if act.name == name)
 
 
 class Show(Protocol):
@@ -129,4 +161,7 @@ class Show(Protocol):
         """What verify says."""
 
     def compared(self, facts: DemoFacts) -> None:
-        """What compare says, and what the settings did not cure."""
+        """What compare says of the first two acts, and what the settings did not cure."""
+
+    def side_by_side(self, facts: DemoFacts) -> None:
+        """The three acts in one table, and what the backend did not cure."""

@@ -9,6 +9,7 @@ from typing import Any, Final
 import unhang
 from unhang.lab.demo_facts import Act, DemoFacts
 from unhang.lab.load import Answer, Waits
+from unhang.monitor.compare import Comparison
 from unhang.monitor.metrics import METRICS, label
 from unhang.monitor.sample import Server
 from unhang.survey.codec import encode
@@ -35,10 +36,14 @@ def to_json(facts: DemoFacts) -> dict[str, Any]:
         "survey": facts.survey.to_json() if facts.survey else None,
         "findings": [finding.to_json() for finding in facts.findings],
         "findings_after": [finding.to_json() for finding in facts.findings_after],
+        "findings_backend": [finding.to_json() for finding in facts.findings_backend],
         "plan": facts.plan.to_json() if facts.plan else None,
         "verification": facts.verification.to_json() if facts.verification else None,
-        "comparison": _comparison(facts),
+        "comparison": _comparison(facts.comparison),
+        "backend_against_before": _comparison(facts.backend_against_before),
+        "backend_against_after": _comparison(facts.backend_against_after),
         "not_cured": list(facts.not_cured),
+        "not_cured_by_backend": list(facts.not_cured_by_backend),
         "restored": dict(facts.restored),
     }
 
@@ -50,10 +55,11 @@ def _act(act: Act, max_connections: int) -> dict[str, Any]:
         "name": act.name,
         "title": act.title,
         "run_in_seconds": act.run_in_seconds,
+        "lost_connections": act.lost_connections,
         "sessions": _sessions(act, max_connections),
         "responses": responses_by_second(act.answers),
         "waits": {
-            "all": encode(Waits.of(compared)),
+            "all": encode(act.waits),
             "pages": {n: encode(Waits.of(a for a in compared if a.name == n)) for n in names},
         },
     }
@@ -95,10 +101,10 @@ def _ms(seconds: float | None) -> float | None:
     return None if seconds is None else round(1000 * seconds, 1)
 
 
-def _comparison(facts: DemoFacts) -> dict[str, Any] | None:
-    if facts.comparison is None:
+def _comparison(comparison: Comparison | None) -> dict[str, Any] | None:
+    if comparison is None:
         return None
-    plain = facts.comparison.to_json()
+    plain = comparison.to_json()
     rows = [
         row | {"label": label(row["metric"]), "unit": METRICS[row["metric"]].unit}
         for row in plain["rows"]

@@ -10,7 +10,10 @@ from pathlib import Path
 from string import Template
 from typing import Any, Final, Literal
 
-Worker = Literal["sync", "gthread", "asgi"]
+from unhang.mysql.engine import STOCK_ENGINE
+
+Worker = Literal["sync", "gthread", "gevent", "asgi"]
+Driver = Literal["mysqlclient", "pymysql"]
 
 SHOP: Final = Path(__file__).with_name("shop")
 SETTINGS_MODULE: Final = "shopsite.settings"
@@ -25,6 +28,8 @@ class Database:
     Attributes:
         max_age: `CONN_MAX_AGE` in seconds; `None` keeps connections for ever.
         health_checks: `CONN_HEALTH_CHECKS`.
+        engine: `ENGINE`.
+        pool: `OPTIONS["pool"]`; `None` leaves it out.
     """
 
     name: str
@@ -34,6 +39,8 @@ class Database:
     port: int
     max_age: int | None = 0
     health_checks: bool = False
+    engine: str = STOCK_ENGINE
+    pool: Mapping[str, Any] | None = None
 
     def settings(self) -> dict[str, str]:
         """The blanks of the settings template."""
@@ -43,7 +50,10 @@ class Database:
             lines.append(f'        "CONN_MAX_AGE": {self.max_age},\n')
         if self.health_checks:
             lines.append('        "CONN_HEALTH_CHECKS": True,\n')
+        if self.pool is not None:
+            lines.append(f'        "OPTIONS": {{"pool": {_dict(self.pool)}}},\n')
         return {
+            "engine": _literal(self.engine),
             "name": _literal(self.name),
             "user": _literal(self.user),
             "password": _literal(self.password),
@@ -55,13 +65,19 @@ class Database:
 
 @dataclass(frozen=True)
 class Serving:
-    """How the project is served: `sync` and `gthread` by gunicorn, `asgi` by uvicorn."""
+    """How the project is served: `asgi` by uvicorn, the others by gunicorn.
+
+    Attributes:
+        threads: Of each process; of a `gevent` worker the greenlets.
+        preload: gunicorn's master loads the application before it forks.
+    """
 
     worker: Worker
     processes: int
     threads: int
     host: str
     port: int
+    preload: bool = False
 
     def command(self, python: str) -> list[str]:
         """The command line, to run in the project's directory."""
@@ -97,6 +113,12 @@ def _fill(template: Path, blanks: Mapping[str, str]) -> None:
     text = Template(template.read_text()).substitute(blanks).rstrip() + "\n"
     template.with_name(template.name.removesuffix(_SUFFIX)).write_text(text)
     template.unlink()
+
+
+def _dict(options: Mapping[str, Any]) -> str:
+    """A flat dict, written the same way."""
+    values = {k: _literal(v) if isinstance(v, str) else repr(v) for k, v in options.items()}
+    return "{" + ", ".join(f"{_literal(name)}: {value}" for name, value in values.items()) + "}"
 
 
 def _literal(text: str) -> str:

@@ -21,8 +21,17 @@ import psutil
 from unhang.errors import UsageProblem
 from unhang.i18n import _
 from unhang.lab.process import HOST, Guarded, Workspace, free_port, last_lines, wait_until
-from unhang.lab.project import SETTINGS_MODULE, SHOP, Database, Serving, Worker, write_project
+from unhang.lab.project import (
+    SETTINGS_MODULE,
+    SHOP,
+    Database,
+    Driver,
+    Serving,
+    Worker,
+    write_project,
+)
 from unhang.lab.server import Server
+from unhang.mysql.engine import STOCK_ENGINE
 
 _PASSWORD: Final = "two-espressos%please"  # noqa: S105  # of a server that lives for minutes
 _START_SECONDS: Final = 30.0
@@ -41,6 +50,11 @@ def site(
     settings: Mapping[str, Any] | None = None,
     app: Path = SHOP,
     address: tuple[str, int] | None = None,
+    *,
+    engine: str = STOCK_ENGINE,
+    pool: Mapping[str, Any] | None = None,
+    driver: Driver | None = None,
+    preload: bool = False,
 ) -> Iterator[Site]:
     """A running demo site with its database on `server`; it is gone at the end of the block.
 
@@ -49,14 +63,19 @@ def site(
 
     Args:
         server: Where the database is made.
-        worker: gunicorn's `sync` or `gthread` workers, or `asgi` for uvicorn.
+        worker: gunicorn's `sync`, `gthread` or `gevent` workers, or `asgi` for uvicorn.
         processes: Worker processes.
-        threads: Threads of each `gthread` worker.
+        threads: Threads of each `gthread` worker, greenlets of each `gevent` worker.
         conn_max_age: `CONN_MAX_AGE` in seconds; `None` keeps connections for ever.
         conn_health_checks: `CONN_HEALTH_CHECKS`.
         settings: More Django settings by name; their values are written with `repr`.
         app: The project to serve, laid out like `shop/`.
         address: Host and port that the site connects to instead of the server's own, for a proxy.
+        engine: The database's `ENGINE`.
+        pool: Its `OPTIONS["pool"]`; `None` leaves it out.
+        driver: What the site talks to the server with (`UNHANG_DRIVER` in its environment); `None`
+            is mysqlclient where it is installed.
+        preload: gunicorn's master loads the application before it forks its workers.
 
     Raises:
         UsageProblem: The site does not start; the cure holds the end of its log.
@@ -70,12 +89,14 @@ def site(
         port,
         max_age=conn_max_age,
         health_checks=conn_health_checks,
+        engine=engine,
+        pool=pool,
     )
     # A sync worker has one thread; gunicorn would turn it into gthread if told otherwise.
-    own_threads = threads if worker == "gthread" else 1
-    serving = Serving(worker, processes, own_threads, HOST, free_port())
+    own_threads = threads if worker in ("gthread", "gevent") else 1
+    serving = Serving(worker, processes, own_threads, HOST, free_port(), preload)
     server.create_account(database.user, database.password, database=database.name)
-    demo = Site(database, serving)
+    demo = Site(database, serving, driver)
     try:
         write_project(demo.project_dir, app, database, serving, settings or {})
         demo.start(load=True)
@@ -97,8 +118,9 @@ class Site:
 
     settings_module: Final = SETTINGS_MODULE
 
-    def __init__(self, database: Database, serving: Serving) -> None:
+    def __init__(self, database: Database, serving: Serving, driver: Driver | None = None) -> None:
         self.database = database
+        self._driver = driver
         self.url = f"http://{serving.host}:{serving.port}"
         self._serving = serving
         self._workspace = Workspace()
@@ -150,7 +172,9 @@ class Site:
         self._wait_for_workers(frozenset())
 
     def _environment(self) -> dict[str, str]:
+        chosen = {"UNHANG_DRIVER": self._driver} if self._driver else {}
         return os.environ | {
+            **chosen,
             "DJANGO_SETTINGS_MODULE": self.settings_module,
             # Python takes cached bytecode for fresh when the source has the same size and the same
             # second, as settings edited twice in a row may have.
@@ -198,12 +222,13 @@ class Site:
     def reload(self) -> None:
         """Have all workers replaced, so that edited settings count; returns when they answer.
 
-        gunicorn does it without a gap (SIGHUP); uvicorn is stopped and started.
+        gunicorn does it without a gap (SIGHUP); uvicorn, and a gunicorn that loaded the application
+        before it forked, is stopped and started.
 
         Raises:
             UsageProblem: The new workers do not start, for instance because of broken settings.
         """
-        if self._serving.worker == "asgi":
+        if self._serving.worker == "asgi" or self._serving.preload:
             self.stop()
             self.start()
             return

@@ -12,6 +12,11 @@ Kind = Literal["mariadb", "mysql"]
 MYSQL_ENGINES: Final = r"(?i)mysql|mariadb"
 """A pattern that the ENGINE of every such backend holds: Django's own, and those of others."""
 
+OWN_ENGINE: Final = "unhang.backends.mysql"
+STOCK_ENGINE: Final = "django.db.backends.mysql"
+STOCK_ENGINES: Final = frozenset({STOCK_ENGINE, "django.contrib.gis.db.backends.mysql"})
+"""Django's own, which hand every one of `OPTIONS` to the driver."""
+
 
 def is_mysql_engine(name: object) -> bool:
     """Whether this ENGINE of an entry of DATABASES talks to MySQL or MariaDB."""

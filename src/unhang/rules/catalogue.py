@@ -15,6 +15,10 @@ from unhang.rules import (
     interactive_timeout,
     long_wait_timeout,
     outside_requests,
+    pool_budget,
+    pool_init_command,
+    pool_lease,
+    pool_refused,
     refused,
     worker_slots,
 )
@@ -31,6 +35,10 @@ RULES: Final[tuple[Rule, ...]] = (
     headroom.RULE,
     worker_slots.RULE,
     refused.RULE,
+    pool_refused.RULE,
+    pool_budget.RULE,
+    pool_lease.RULE,
+    pool_init_command.RULE,
 )
 
 

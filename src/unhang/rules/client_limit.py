@@ -15,8 +15,8 @@ def judge(survey: Survey) -> Iterator[Finding]:
     servers = survey.server.value("wait_timeout")
     for alias in survey.aliases:
         wait_timeout = alias.session_wait_timeout or servers
-        if wait_timeout is None:
-            continue
+        if wait_timeout is None or alias.own_pool:
+            continue  # the pool asks each session itself, and knows no CONN_MAX_AGE
         if not timeouts.lets_go_first(alias.conn_max_age, wait_timeout):
             yield _finding(alias, wait_timeout)
         elif alias.conn_max_age and alias.conn_max_age > timeouts.client_limit(wait_timeout):

@@ -38,11 +38,16 @@ def judge(survey: Survey) -> Iterator[Finding]:
             (_("sleepers older than {s} s").format(s=recommended), str(over)),
             (_("oldest sleeper"), seconds(oldest)),
         ),
-        "unhang plan      # "
-        + _("wait_timeout {wait} s and CONN_MAX_AGE {limit} s, in the safe order").format(
-            wait=recommended, limit=timeouts.client_limit(recommended)
-        ),
+        _cure(survey, recommended),
     )
+
+
+def _cure(survey: Survey, wait: int) -> str:
+    if survey.aliases and all(alias.own_pool for alias in survey.aliases):
+        text = _("wait_timeout {wait} s; the pools read it and let go earlier")
+    else:
+        text = _("wait_timeout {wait} s and CONN_MAX_AGE {limit} s, in the safe order")
+    return "unhang plan      # " + text.format(wait=wait, limit=timeouts.client_limit(wait))
 
 
 def _story() -> str:

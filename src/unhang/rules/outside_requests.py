@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from unhang.i18n import _
+from unhang.mysql.engine import OWN_ENGINE
 from unhang.rules.model import Finding, Rule
 from unhang.rules.text import seconds, sleepers
 from unhang.survey.model import Session, Survey
@@ -52,8 +53,11 @@ def _finding(survey: Survey, user: str, old: Sequence[Session]) -> Finding:
             "from django.db import connections\n"
             "connections.close_all()\n"
             "# and a shorter wait_timeout, so that what is still forgotten ends by itself:\n"
-            "unhang plan"
-        ),
+            "unhang plan\n"
+            "# or, for all threads at once, the backend that lends a connection only while it is "
+            "used:\n"
+            '"ENGINE": "{engine}",'
+        ).format(engine=OWN_ENGINE),
     )
 
 
@@ -66,8 +70,8 @@ def _story() -> str:
         "until wait_timeout, eight hours by default.\n\n"
         "So when CONN_MAX_AGE is 0 and sleepers of the application's own account are older than "
         "5 s, no value of CONN_MAX_AGE can cure them: the code that opened them must close them, "
-        "or the backend must not let idle code hold a connection. A shorter wait_timeout limits "
-        "the damage.\n\n"
+        "or the backend must not let idle code hold a connection, as unhang.backends.mysql does "
+        "not. A shorter wait_timeout limits the damage.\n\n"
         "One sleeper may be a request that waits for an outside service; two or more are reported."
     )
 

@@ -121,6 +121,26 @@ class Session:
 
 
 @dataclass(frozen=True, slots=True)
+class PoolFacts:
+    """What the settings say of a pool that keeps an alias's connections.
+
+    Attributes:
+        ours: The ENGINE is unhang's own. Of another one no more is known than that its `OPTIONS`
+            hold a `pool`.
+        problem: Why the options are refused; the numbers below are `None` then.
+        max_idle: Seconds after which an unused connection beyond `min_size` is closed.
+        lease: How long a borrower keeps a connection: `transaction` or `request`.
+    """
+
+    ours: bool
+    problem: str = ""
+    min_size: int | None = None
+    max_size: int | None = None
+    max_idle: float | None = None
+    lease: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Alias:
     """One entry of Django's DATABASES, in effect, without secrets.
 
@@ -128,6 +148,8 @@ class Alias:
         conn_max_age: Seconds; 0 closes at the end of each request, `None` never.
         session_wait_timeout: What `OPTIONS["init_command"]` gives each of its sessions instead of
             the server's `wait_timeout`, seconds; `None` if nothing.
+        init_conflicts: Parts of the `init_command` after which transactions do not begin and end
+            where the application says.
     """
 
     name: str
@@ -138,8 +160,14 @@ class Alias:
     conn_max_age: int | None
     conn_health_checks: bool
     atomic_requests: bool = False
-    pool: bool = False
+    pool: PoolFacts | None = None
     session_wait_timeout: int | None = None
+    init_conflicts: tuple[str, ...] = ()
+
+    @property
+    def own_pool(self) -> PoolFacts | None:
+        """The pool, if the ENGINE is unhang's own; CONN_MAX_AGE says nothing then."""
+        return self.pool if self.pool and self.pool.ours else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +244,13 @@ class Survey:
             raise ValueError(f"a survey is an object, not {data!r}")
         if data.get("schema") != SCHEMA:
             raise ValueError(f"survey schema {data.get('schema')!r} is not {SCHEMA}")
-        survey = decode(cls, data)
+        survey = decode(cls, {**data, "aliases": [_renewed(a) for a in data.get("aliases", ())]})
         identify(survey.server.version, survey.server.version_comment)
         return survey
+
+
+def _renewed(alias: Mapping[str, Any]) -> Mapping[str, Any]:
+    """An alias of a survey from before `pool` held facts: it was true or false."""
+    if not isinstance(alias.get("pool"), bool):
+        return alias
+    return {**alias, "pool": {"ours": False} if alias["pool"] else None}

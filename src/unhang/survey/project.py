@@ -17,11 +17,12 @@ from typing import Any, Final
 
 from unhang.errors import UsageProblem
 from unhang.i18n import _
-from unhang.mysql.engine import MYSQL_ENGINES, is_mysql_engine
-from unhang.mysql.init_command import session_wait_timeout
+from unhang.mysql.engine import MYSQL_ENGINES, OWN_ENGINE, is_mysql_engine
+from unhang.mysql.init_command import session_wait_timeout, transaction_conflicts
 from unhang.survey import settings_probe
 from unhang.survey.login import Login, from_django
 from unhang.survey.model import Alias
+from unhang.survey.pools import pool_facts
 
 LOAD_SECONDS: Final = 60
 
@@ -70,11 +71,16 @@ class Settings:
 
     def login(self, alias: str) -> Login:
         """The application's own login for an alias."""
-        return from_django(self.databases[alias], driver=self.mysql_driver)
+        database, driver = self.databases[alias], self.mysql_driver
+        if database["ENGINE"] == OWN_ENGINE and driver != "pymysql":
+            # As the backend chooses; where nothing answers to MySQLdb it takes PyMySQL.
+            driver = os.environ.get("UNHANG_DRIVER") or driver or "pymysql"
+        return from_django(database, driver=driver)
 
     def alias(self, name: str) -> Alias:
         """An alias's settings in effect, without secrets."""
         database, login = self.databases[name], self.login(name)
+        init_command = str(database["OPTIONS"].get("init_command") or "")
         return Alias(
             name=name,
             engine=str(database["ENGINE"]),
@@ -84,10 +90,9 @@ class Settings:
             conn_max_age=_seconds(name, database["CONN_MAX_AGE"]),
             conn_health_checks=bool(database["CONN_HEALTH_CHECKS"]),
             atomic_requests=bool(database["ATOMIC_REQUESTS"]),
-            pool=bool(database["OPTIONS"].get("pool")),
-            session_wait_timeout=session_wait_timeout(
-                str(database["OPTIONS"].get("init_command") or "")
-            ),
+            pool=pool_facts(database),
+            session_wait_timeout=session_wait_timeout(init_command),
+            init_conflicts=transaction_conflicts(init_command),
         )
 
 

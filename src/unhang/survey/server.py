@@ -17,6 +17,7 @@ VARIABLES: Final = (
     "wait_timeout",
     "interactive_timeout",
     "max_connections",
+    "max_user_connections",
 )
 STATUS: Final = (
     "Threads_connected",

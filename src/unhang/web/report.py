@@ -10,7 +10,11 @@ from typing import Any, Final
 from django.template import Context, Engine
 from django.utils.safestring import SafeString, mark_safe
 
+from unhang.mysql.engine import OWN_ENGINE, STOCK_ENGINE
+
 _PACKAGE: Final = "unhang.web"
+
+Acts = Sequence[Mapping[str, Any]]
 
 
 def render(facts: Mapping[str, Any]) -> str:
@@ -21,17 +25,18 @@ def render(facts: Mapping[str, Any]) -> str:
     """
     folder = resources.files(_PACKAGE)
     engine = Engine(dirs=[str(folder / "templates")])
-    before, after = facts["acts"]
+    acts = facts["acts"]
     context = {
         "facts": facts,
-        "before": before,
-        "after": after,
-        "run_in": f"{before['run_in_seconds']:.0f} s",
-        "headline": _headline(before, after),
-        "pages": _pages(before, after),
-        "rows": [_row(row) for row in facts["comparison"]["rows"]],
+        "max_connections": acts[0]["sessions"]["max_connections"],
+        "run_in": f"{acts[0]['run_in_seconds']:.0f} s",
+        "headline": _headline(acts),
+        "pages": _pages(acts),
+        "rows": _rows(facts),
+        "stock_engine": STOCK_ENGINE,
+        "own_engine": OWN_ENGINE,
         "steps": [_step(step) for step in facts["plan"]["steps"]],
-        "data": _script_data({"acts": facts["acts"]}),
+        "data": _script_data({"acts": acts}),
         "uplot_js": _trusted("static/unhang/vendor/uplot/uPlot.iife.min.js"),
         "uplot_css": _trusted("static/unhang/vendor/uplot/uPlot.min.css"),
         "style": _trusted("static/unhang/report.css"),
@@ -54,28 +59,42 @@ def _script_data(data: Mapping[str, Any]) -> SafeString:
     return mark_safe(text)  # noqa: S308 - escaped on the lines above
 
 
-def _headline(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[dict[str, str]]:
-    """The three numbers a manager reads."""
-    failed = [act["waits"]["all"] for act in (before, after)]
-    asleep = [_mean(_after_run_in(act, "idle")) for act in (before, after)]
-    worst = [act["waits"]["pages"].get("product", act["waits"]["all"]) for act in (before, after)]
+def _headline(acts: Acts) -> list[dict[str, Any]]:
+    """The three numbers a manager reads, each for every act."""
+    failed = [_failed_share(act["waits"]["all"]) for act in acts]
+    asleep = [_mean(_after_run_in(act, "idle")) for act in acts]
+    product = [act["waits"]["pages"].get("product", act["waits"]["all"]) for act in acts]
+    unanswered = [_failed_share(waits) for waits in product]
+    limit = acts[0]["sessions"]["max_connections"]
     return [
-        {
-            "what": "requests that failed",
-            "before": _share(failed[0]["failed"], failed[0]["requests"]),
-            "after": _share(failed[1]["failed"], failed[1]["requests"]),
-        },
-        {
-            "what": f"connections asleep, of {before['sessions']['max_connections']}",
-            "before": f"{asleep[0]:.0f}",
-            "after": f"{asleep[1]:.0f}",
-        },
-        {
-            "what": "product pages answered",
-            "before": _share(worst[0]["requests"] - worst[0]["failed"], worst[0]["requests"]),
-            "after": _share(worst[1]["requests"] - worst[1]["failed"], worst[1]["requests"]),
-        },
+        _card(acts, "requests that failed", failed, [_percent(share) for share in failed]),
+        _card(acts, f"connections asleep, of {limit}", asleep, [f"{n:.0f}" for n in asleep]),
+        _card(
+            acts,
+            "product pages answered",
+            unanswered,
+            [_percent(None if share is None else 1 - share) for share in unanswered],
+        ),
     ]
+
+
+def _card(
+    acts: Acts, what: str, badness: Sequence[float | None], texts: Sequence[str]
+) -> dict[str, Any]:
+    """A number of each act; the colour says which is best and worst, not which act it is."""
+    known = [value for value in badness if value is not None]
+    marks = [_mark(value, known) for value in badness]
+    sides = zip(acts, texts, marks, strict=True)
+    return {
+        "what": what,
+        "sides": [{"label": a["name"], "text": text, "mark": mark} for a, text, mark in sides],
+    }
+
+
+def _mark(value: float | None, known: Sequence[float]) -> str:
+    if value is None or min(known) == max(known):
+        return "neutral"
+    return {min(known): "good", max(known): "bad"}.get(value, "between")
 
 
 def _after_run_in(act: Mapping[str, Any], name: str) -> list[int]:
@@ -88,14 +107,23 @@ def _mean(values: Sequence[int]) -> float:
     return sum(values) / len(values) if values else 0.0
 
 
-def _share(part: int, whole: int) -> str:
-    return f"{100 * part / whole:.1f} %" if whole else "–"
+def _failed_share(waits: Mapping[str, Any]) -> float | None:
+    return waits["failed"] / waits["requests"] if waits["requests"] else None
 
 
-def _pages(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[dict[str, Any]]:
-    names = before["waits"]["pages"].keys() | after["waits"]["pages"].keys()
+def _percent(share: float | None) -> str:
+    return "–" if share is None else f"{100 * share:.1f} %"
+
+
+def _pages(acts: Acts) -> list[dict[str, Any]]:
+    names = {name for act in acts for name in act["waits"]["pages"]}
     return [
-        {"name": name, "sides": [_side(act["waits"]["pages"].get(name)) for act in (before, after)]}
+        {
+            "name": name,
+            "sides": [
+                {"label": act["name"], **_side(act["waits"]["pages"].get(name))} for act in acts
+            ],
+        }
         for name in sorted(names)
     ]
 
@@ -111,16 +139,29 @@ def _milliseconds(seconds: float | None) -> str:
     return "–" if seconds is None else f"{1000 * seconds:.0f} ms"
 
 
-def _row(row: Mapping[str, Any]) -> dict[str, str]:
-    low_high = row["interval"]
+def _rows(facts: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Each metric in every act, and each pair of acts judged."""
+    names = ("comparison", "backend_against_before", "backend_against_after")
+    triples = zip(*(facts[name]["rows"] for name in names), strict=True)
+    return [_row(*triple) for triple in triples]
+
+
+def _row(
+    settings: Mapping[str, Any], backend: Mapping[str, Any], both: Mapping[str, Any]
+) -> dict[str, Any]:
+    values = (settings["before"], settings["after"], backend["after"])
     return {
-        "label": row["label"],
-        "unit": row["unit"],
-        "before": _value(row, row["before"]),
-        "after": _value(row, row["after"]),
-        "difference": _value(row, row["difference"]),
-        "interval": " … ".join(_value(row, value) for value in low_high) if low_high else "–",
-        "verdict": row["verdict"],
+        "label": settings["label"],
+        "values": [_value(settings, value) for value in values],
+        "verdicts": [_verdict(row) for row in (settings, backend, both)],
+    }
+
+
+def _verdict(row: Mapping[str, Any]) -> dict[str, str]:
+    ends = row["interval"]
+    return {
+        "text": row["verdict"],
+        "interval": " … ".join(_value(row, value) for value in ends) if ends else "",
         "mark": row["verdict"] if row["verdict"] in ("better", "worse") else "neutral",
     }
 

@@ -47,6 +47,16 @@ def test_a_connection_age_is_written_as_a_literal(tmp_path: Path, max_age: int |
     assert default["CONN_HEALTH_CHECKS"] is True
 
 
+def test_a_pool_is_written_as_a_person_would(tmp_path: Path) -> None:
+    pool = {"max_size": 5, "timeout": 0.5, "lease": "request"}
+    database = replace(DATABASE, engine="unhang.backends.mysql", pool=pool)
+    default = settings_of(tmp_path, database)["DATABASES"]["default"]
+    assert default["ENGINE"] == "unhang.backends.mysql"
+    assert default["OPTIONS"] == {"pool": pool}
+    text = (tmp_path / "demo/shopsite/settings.py").read_text()
+    assert '"OPTIONS": {"pool": {"max_size": 5, "timeout": 0.5, "lease": "request"}},' in text
+
+
 def test_given_settings_beat_the_projects_own(tmp_path: Path) -> None:
     settings = settings_of(tmp_path, DATABASE, TIME_ZONE="Asia/Seoul", EXTRA={"a": [1]})
     assert settings["TIME_ZONE"] == "Asia/Seoul"
@@ -70,6 +80,7 @@ def test_no_template_is_left_in_the_project(tmp_path: Path) -> None:
     [
         ("sync", 2, {"gunicorn"}),
         ("gthread", 1, {"gunicorn"}),
+        ("gevent", 1, {"gunicorn"}),
         ("asgi", 1, {"uvicorn"}),
         ("asgi", 3, {"uvicorn", "--workers", "3"}),
     ],

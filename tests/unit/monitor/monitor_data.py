@@ -74,7 +74,7 @@ def period(
     interval: float = 5,
 ) -> list[Sample]:
     """A period of an application under a load that wanders, with errors at these rates."""
-    rng = random.Random(seed)  # noqa: S311 - made-up data
+    rng = random.Random(seed)
     buckets = [0] * N_BUCKETS
     failed = gone = turned_away = 0
     total = 0.0

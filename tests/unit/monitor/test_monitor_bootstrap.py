@@ -14,7 +14,7 @@ from unit.monitor.monitor_data import memory_walk
 
 
 def rng(seed: int) -> random.Random:
-    return random.Random(seed)  # noqa: S311 - made-up data
+    return random.Random(seed)
 
 
 def mean_of(series: list[float]) -> Estimate | None:

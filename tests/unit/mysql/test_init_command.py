@@ -1,10 +1,10 @@
-"""The wait_timeout that an init_command gives a session."""
+"""What an init_command does to a session."""
 
 from __future__ import annotations
 
 import pytest
 
-from unhang.mysql.init_command import session_wait_timeout
+from unhang.mysql.init_command import session_wait_timeout, transaction_conflicts
 
 
 @pytest.mark.parametrize(
@@ -47,3 +47,36 @@ def test_what_does_not_set_the_sessions_own_is_left_alone(command: str) -> None:
 def test_it_is_cut_as_the_server_cuts_it() -> None:
     assert session_wait_timeout("SET wait_timeout=0") == 1
     assert session_wait_timeout("SET wait_timeout=99999999") == 31_536_000
+
+
+@pytest.mark.parametrize(
+    ("command", "parts"),
+    [
+        ("SET autocommit=0", ("autocommit = 0",)),
+        ("set @@session.AUTOCOMMIT := OFF", ("autocommit = OFF",)),
+        ("SET NAMES utf8mb4; SET sql_mode='', autocommit = 'off'", ("autocommit = off",)),
+        ("SET SESSION completion_type='CHAIN'", ("completion_type = CHAIN",)),
+        ("start  transaction read only", ("START TRANSACTION",)),
+        ("BEGIN; LOCK TABLES a READ", ("BEGIN", "LOCK TABLES")),
+    ],
+)
+def test_what_moves_the_borders_of_transactions_is_named(
+    command: str, parts: tuple[str, ...]
+) -> None:
+    assert transaction_conflicts(command) == parts
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "",
+        "SET autocommit=1",
+        "SET GLOBAL autocommit=0",
+        "SET sql_mode='STRICT_ALL_TABLES', innodb_lock_wait_timeout=5, completion_type=NO_CHAIN",
+        "SET @note='a;BEGIN'",
+        "SELECT 'autocommit=0'",
+        "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
+    ],
+)
+def test_what_every_session_may_have_is_left_alone(command: str) -> None:
+    assert transaction_conflicts(command) == ()

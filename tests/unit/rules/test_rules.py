@@ -10,7 +10,7 @@ import pytest
 from support.surveys import a_server, a_sleeper, a_survey, an_alias
 from unhang.rules import catalogue
 from unhang.rules.model import Finding
-from unhang.survey.model import Session, Survey, Workers
+from unhang.survey.model import PoolFacts, Session, Survey, Workers
 
 
 def found(survey: Survey, rule: str) -> list[Finding]:
@@ -81,7 +81,7 @@ def test_uh103_shows_both_timeouts() -> None:
         ({"conn_max_age": None, "conn_health_checks": False}, 1),
         ({"conn_max_age": 0, "conn_health_checks": False}, 0),
         ({"conn_max_age": 280, "conn_health_checks": True}, 0),
-        ({"conn_max_age": 280, "conn_health_checks": False, "pool": True}, 0),
+        ({"conn_max_age": 280, "conn_health_checks": False, "pool": PoolFacts(ours=False)}, 0),
     ],
 )
 def test_uh104_persistent_without_checks(values: dict[str, Any], count: int) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from unhang.errors import UsageProblem
 from unhang.survey.collect import targets_of
+from unhang.survey.model import Alias, PoolFacts
 from unhang.survey.project import Project, find_project, load_settings
 
 MANAGE = 'import os\nos.environ.setdefault("DJANGO_SETTINGS_MODULE", "conf.settings")\n'
@@ -224,3 +225,54 @@ def test_an_interpreter_named_from_this_folder_is_found_from_the_projects(
     by_name = find_project(directory=folder, python="sh")
     assert by_name is not None
     assert by_name.python == shutil.which("sh")
+
+
+def with_own_engine(folder: Path, **values: object) -> Alias:
+    with (folder / "conf" / "settings.py").open("a") as file:
+        file.write(f"DATABASES['default'] |= {{'ENGINE': 'unhang.backends.mysql', **{values!r}}}\n")
+    return load_settings(Project(folder, "conf.settings")).alias("default")
+
+
+def test_unhangs_own_engine_is_a_pool_without_any_option(folder: Path) -> None:
+    alias = with_own_engine(folder)
+    assert alias.own_pool == PoolFacts(
+        ours=True, min_size=1, max_size=10, max_idle=5.0, lease="transaction"
+    )
+    settings = load_settings(Project(folder, "conf.settings"))
+    assert settings.alias("replica").pool is None
+
+
+def test_the_options_of_a_pool_are_read_as_the_backend_reads_them(folder: Path) -> None:
+    alias = with_own_engine(
+        folder, OPTIONS={"pool": {"max_size": 4, "lease": "request"}, "init_command": "BEGIN"}
+    )
+    assert alias.own_pool is not None
+    assert (alias.own_pool.max_size, alias.own_pool.lease) == (4, "request")
+    assert alias.init_conflicts == ("BEGIN",)
+
+
+def test_options_that_are_refused_keep_the_reason(folder: Path) -> None:
+    alias = with_own_engine(folder, OPTIONS={"pool": {"max_sise": 4}})
+    assert alias.own_pool is not None
+    assert "did you mean 'max_size'?" in alias.own_pool.problem
+    assert alias.own_pool.max_size is None
+
+
+def test_a_pool_of_another_engine_is_only_known_to_be_there(folder: Path) -> None:
+    with (folder / "conf" / "settings.py").open("a") as file:
+        file.write("DATABASES['replica']['OPTIONS'] = {'pool': {'max_sise': 4}}\n")
+    alias = load_settings(Project(folder, "conf.settings")).alias("replica")
+    assert alias.pool == PoolFacts(ours=False)
+    assert alias.own_pool is None
+
+
+@pytest.mark.parametrize(("code", "variable"), [("None", ""), ("sys", "pymysql")])
+def test_the_driver_that_unhangs_own_engine_chooses_is_known(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, code: str, variable: str
+) -> None:
+    (folder / "conf" / "__init__.py").write_text(f"import sys; sys.modules['MySQLdb'] = {code}")
+    monkeypatch.setenv("UNHANG_DRIVER", variable)
+    options = {"unix_socket": "/run/shop.sock"}
+    with_own_engine(folder, HOST="db.example.org", OPTIONS=options)
+    settings = load_settings(Project(folder, "conf.settings"))
+    assert settings.login("default").unix_socket, "mysqlclient would go to the host"

@@ -45,13 +45,18 @@ def facts() -> dict[str, Any]:
         "interval": [-30.0, -22.0],
         "verdict": "better",
     }
+    slow = row | {"after": 20.0, "interval": [-21.0, -17.0]}
     unknown = row | dict.fromkeys(("before", "difference", "interval")) | {"verdict": "worse"}
     return {
         "made_by": "unhang 0",
         "started": "2026-01-01",
         "server": f"10.11 {EVIL}",
         "script": {"wait_timeout": 5},
-        "acts": [{"name": "before", **act}, {"name": "after", **act}],
+        "acts": [
+            {"name": "before", **act},
+            {"name": "after", **act, "waits": act["waits"] | {"all": waits | {"failed": 6}}},
+            {"name": "backend", **act, "waits": act["waits"] | {"all": waits | {"failed": 0}}},
+        ],
         "findings": [
             {
                 "rule": "UH201",
@@ -70,7 +75,10 @@ def facts() -> dict[str, Any]:
             ]
         },
         "comparison": {"rows": [row, unknown]},
+        "backend_against_before": {"rows": [slow, unknown]},
+        "backend_against_after": {"rows": [slow | {"verdict": "worse"}, unknown]},
         "not_cured": [EVIL],
+        "not_cured_by_backend": ["slow queries stay slow"],
         "restored": {"wait_timeout": "28800 s"},
     }
 
@@ -103,10 +111,32 @@ def test_it_shows_numbers_steps_verdicts_and_what_was_not_cured(facts: dict[str,
         "wait_timeout: 28800 → 5 s",
         "&quot;CONN_MAX_AGE&quot;: 4",
         "-30.0 … -22.0",
+        "-21.0 … -17.0",
+        "<td>39.0</td><td>13.0</td><td>20.0</td>",
         'class="verdict better"',
+        'class="verdict worse"',
+        "slow queries stay slow",
+        '+"ENGINE": "unhang.backends.mysql"',
         "3000 ms",
         "28800 s",
         'name="viewport"',
     ):
         assert text in html, text
     assert "@@" not in html
+
+
+def test_the_colour_of_a_number_follows_the_number(facts: dict[str, Any]) -> None:
+    html = render(facts)
+    shown = re.findall(r'<div class="(\w+)">([\d.]+ %)</div><div class="side">([^<]*)</div>', html)
+    assert shown[:3] == [
+        ("bad", "97.0 %", "before"),
+        ("between", "6.0 %", "after"),
+        ("good", "0.0 %", "backend"),
+    ]
+    assert {mark for mark, _text, _side in shown[3:]} == {"neutral"}, "all three are alike"
+
+
+def test_each_act_has_its_charts(facts: dict[str, Any]) -> None:
+    html = render(facts)
+    for number in range(3):
+        assert html.count(f'data-act="{number}"') == 3

@@ -1,8 +1,9 @@
-"""The shop's project. PyMySQL stands in where mysqlclient is not installed."""
+"""The shop's project. PyMySQL stands in where mysqlclient is not installed, or not wanted."""
 
-try:
-    import MySQLdb  # noqa: F401  # only to see whether it is there
-except ImportError:
+import importlib.util
+import os
+
+if os.environ.get("UNHANG_DRIVER") == "pymysql" or importlib.util.find_spec("MySQLdb") is None:
     import pymysql
 
     pymysql.install_as_MySQLdb()
