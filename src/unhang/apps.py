@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+
 from django.apps import AppConfig
 
 
@@ -10,4 +12,7 @@ class UnhangConfig(AppConfig):
     verbose_name = "unhang"
 
     def ready(self) -> None:
-        from unhang import checks  # noqa: F401 - importing registers the checks
+        from unhang import checks, metrics  # noqa: F401 - importing checks registers them
+
+        if importlib.util.find_spec("prometheus_client") is not None:
+            metrics.register()

@@ -147,9 +147,9 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 def _is_pool_timeout(error: BaseException) -> bool:
     # By name, so that no pool has to be imported: PoolTimeout is unhang's and psycopg_pool's,
-    # the other is what the SQLAlchemy pools below Django raise.
+    # the last is what the SQLAlchemy pools below Django raise.
     return any(
-        cls.__name__ == "PoolTimeout"
+        cls.__name__ in ("PoolTimeout", "PoolOverloaded")
         or (cls.__name__ == "TimeoutError" and cls.__module__ == "sqlalchemy.exc")
         for cls in type(error).__mro__
     )

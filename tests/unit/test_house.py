@@ -11,7 +11,17 @@ import pytest
 HEAVY = {"typer", "rich", "psutil", "libcst", "prometheus_client", "locust", "pydantic"}
 
 
-@pytest.mark.parametrize("module", ["unhang.middleware", "unhang.checks", "unhang.apps"])
+@pytest.mark.parametrize(
+    "module",
+    [
+        "unhang.middleware",
+        "unhang.checks",
+        "unhang.apps",
+        "unhang.metrics",
+        "unhang.pool",
+        "unhang.backends.mysql.base",
+    ],
+)
 def test_what_the_application_imports_is_light(module: str) -> None:
     program = f"import json, sys, {module}; print(json.dumps(sorted(sys.modules)))"
     done = subprocess.run(

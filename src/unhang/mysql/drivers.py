@@ -139,7 +139,7 @@ class Pymysql:
         usual, connection._read_timeout = connection._read_timeout, timeout
         try:
             connection.ping(reconnect=False)
-        except Exception as error:  # noqa: BLE001 - every failure means the same here
+        except Exception as error:
             if errorcodes.code_of(error) is None and not isinstance(error, OSError):
                 raise
             return False

@@ -18,6 +18,8 @@ NAMES: Final = (
     "found_dead",
     "resets",
     "reclaimed",
+    "pins",
+    "repeats",
 )
 
 

@@ -11,7 +11,7 @@ import sys
 import sysconfig
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -52,8 +52,9 @@ class _Anchor:
     def __init__(self) -> None:
         self.owner = Owner()
 
-    def __del__(self) -> None:
-        self.owner.ended()
+    def __del__(self, _is_ending: Callable[[], bool] = sys.is_finalizing) -> None:
+        if not _is_ending():  # at the end of the process the modules are gone, and so is the need
+            self.owner.ended()
 
 
 _local = threading.local()

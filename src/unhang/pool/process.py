@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import queue
@@ -174,6 +175,13 @@ def _after_fork_in_child() -> None:
         pool.start_over_in_child()
 
 
+def _say_goodbye() -> None:
+    """At exit: end sessions politely, or the server counts them as aborted."""
+    for pool in pools():
+        pool.close()
+
+
+atexit.register(_say_goodbye)
 os.register_at_fork(
     before=_before_fork,
     after_in_parent=_after_fork_in_parent,

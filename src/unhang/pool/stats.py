@@ -21,6 +21,8 @@ class PoolStats:
         found_dead: Of these, idle ones that the server had ended.
         resets: Times a connection was cleaned before somebody else got it.
         reclaimed: Leases taken from threads or greenlets that ended with them.
+        pins: Leases that borrowers kept for the state of their session; counted by them.
+        repeats: Statements that borrowers ran again on another connection; counted by them.
         lease_seconds: Time that connections were leased, together.
         lease_counts: Leases by duration, in the buckets of `connection.LEASE_SECONDS` and above.
     """
@@ -45,6 +47,8 @@ class PoolStats:
     found_dead: int
     resets: int
     reclaimed: int
+    pins: int
+    repeats: int
     lease_seconds: float
     lease_counts: tuple[int, ...]
 

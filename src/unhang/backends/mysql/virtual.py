@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import enum
 import logging
+import sys
 import weakref
 from collections.abc import Callable
 from typing import Any, Final
@@ -151,6 +152,7 @@ class VirtualConnection:
                 left = began + pool.options.timeout - pool.clock()
                 if not (may_repeat and is_lost and left > 0) or self._timed_out(sent):
                     raise
+                pool.ledger.count("repeats")
                 logger.info("pool %r: connection lost, read repeated: %s", pool.name, error)
                 lease = self._lend_instead(left, error)
                 continue
@@ -230,7 +232,7 @@ class VirtualConnection:
             lease = self._pool.lend()
             self._hold(lease)
         if kind not in _STATELESS and kind not in _COMMIT_NOTHING and not self._pin:
-            self._pin = "a statement that may leave state in the session"
+            self._pin_by("a statement that may leave state in the session")
         return lease
 
     def _check_usable(self) -> None:
@@ -361,6 +363,11 @@ class VirtualConnection:
         # Weakly: a wrapper that is dropped in the middle must be able to go, and its lease with it.
         lease.holder = weakref.ref(self)
 
+    def _pin_by(self, reason: str) -> None:
+        if not self._pin:
+            self._pool.ledger.count("pins")
+        self._pin = reason
+
     def may_outlive_its_thread(self) -> bool:
         """For the pool: whether the end of the thread that began the lease ends the lease."""
         return self._is_shared()
@@ -420,9 +427,9 @@ class VirtualConnection:
             is_dirty = bool(self._pin) or self._transaction is not NONE
             self._pool.give_back(lease, dirty=is_dirty)
 
-    def __del__(self) -> None:
+    def __del__(self, _is_ending: Callable[[], bool] = sys.is_finalizing) -> None:
         lease = getattr(self, "_lease", None)
-        if lease is not None:
+        if lease is not None and not _is_ending():
             self._pool.abandon(lease)
 
     # ---- what code expects of a driver's connection ----
@@ -436,13 +443,13 @@ class VirtualConnection:
     def pinned_cursor(self, reason: str) -> Any:
         """A cursor of the driver, on a lease that lasts until `close()`."""
         lease = self._lease_for(Kind.OTHER)
-        self._pin = reason
+        self._pin_by(reason)
         return lease.raw.connection.cursor()
 
     def raw(self, name: str) -> Any:
         """The driver's connection, pinned: who works with it directly may leave anything there."""
         lease = self._lease_for(Kind.OTHER)
-        self._pin = f"the driver's {name}"
+        self._pin_by(f"the driver's {name}")
         return lease.raw.connection
 
     def ping(self, reconnect: bool = False) -> None:  # noqa: ARG002 - the drivers' signature

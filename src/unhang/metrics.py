@@ -1,0 +1,112 @@
+"""The numbers of this process's pools, for prometheus-client.
+
+The app registers them when prometheus-client is installed; without the app, call `register()`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any, Final
+
+from unhang.pool import PoolStats, process
+from unhang.pool.connection import LEASE_SECONDS
+
+STATES: Final = ("idle", "leased", "resetting", "connecting")
+
+GAUGES: Final = {
+    "max_size": "Connections that the pool may open at most.",
+    "waiting": "Borrowers that wait for a connection.",
+}
+
+COUNTERS: Final = {
+    "lends": "Leases.",
+    "waits": "Borrowers that had to wait.",
+    "wait_seconds": "Time that borrowers waited who got a connection.",
+    "timeouts": "Borrowers that got none in time.",
+    "overloads": "Borrowers that were not let into the queue (max_waiting).",
+    "connects": "Connections opened.",
+    "connect_errors": "Attempts to connect that failed.",
+    "closed": "Connections closed or lost.",
+    "found_dead": "Idle connections that the server had ended.",
+    "resets": "Sessions cleaned before somebody else got them.",
+    "reclaimed": "Leases of threads that ended with them.",
+    "pins": "Leases kept for the state of their session.",
+    "repeats": "Reads run again after their connection was lost.",
+}
+
+PREFIX: Final = "unhang_pool_"
+
+
+def names() -> list[str]:
+    """Every metric as Prometheus shows it."""
+    own = [f"{PREFIX}connections", *(PREFIX + name for name in GAUGES)]
+    return [*own, *(f"{PREFIX}{name}_total" for name in COUNTERS), f"{PREFIX}lease_seconds"]
+
+
+class PoolCollector:
+    """What prometheus-client calls at each scrape."""
+
+    def collect(self) -> Iterator[Any]:
+        """The metric families of all pools of this process."""
+        from prometheus_client.core import (
+            CounterMetricFamily,
+            GaugeMetricFamily,
+            HistogramMetricFamily,
+        )
+
+        found = [pool.stats() for pool in process.pools()]
+        by_name = {name: [s for s in found if s.name == name] for name in {s.name for s in found}}
+
+        family = GaugeMetricFamily(
+            f"{PREFIX}connections", "Connections by state.", labels=["pool", "state"]
+        )
+        for name, group in by_name.items():
+            for state in STATES:
+                family.add_metric([name, state], _sum(group, state))
+        yield family
+        for field, text in GAUGES.items():
+            family = GaugeMetricFamily(PREFIX + field, text, labels=["pool"])
+            for name, group in by_name.items():
+                family.add_metric([name], _sum(group, field))
+            yield family
+        for field, text in COUNTERS.items():
+            counter = CounterMetricFamily(PREFIX + field, text, labels=["pool"])
+            for name, group in by_name.items():
+                counter.add_metric([name], _sum(group, field))
+            yield counter
+        histogram = HistogramMetricFamily(
+            f"{PREFIX}lease_seconds", "How long connections were leased.", labels=["pool"]
+        )
+        for name, group in by_name.items():
+            histogram.add_metric([name], _buckets(group), _sum(group, "lease_seconds"))
+        yield histogram
+
+
+_registered: list[object] = []
+
+
+def register(registry: Any = None) -> None:
+    """Add the pools to a registry of prometheus-client, once; its default one if none is given.
+
+    Raises:
+        ImportError: prometheus-client is not installed.
+    """
+    from prometheus_client import REGISTRY
+
+    chosen = REGISTRY if registry is None else registry
+    if not any(known is chosen for known in _registered):
+        chosen.register(PoolCollector())
+        _registered.append(chosen)
+
+
+def _sum(group: Iterable[PoolStats], field: str) -> float:
+    return float(sum(getattr(stats, field) for stats in group))
+
+
+def _buckets(group: list[PoolStats]) -> list[tuple[str, float]]:
+    edges = [*map(str, LEASE_SECONDS), "+Inf"]
+    total, buckets = 0, []
+    for number, edge in enumerate(edges):
+        total += sum(stats.lease_counts[number] for stats in group)
+        buckets.append((edge, float(total)))
+    return buckets
