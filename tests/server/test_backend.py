@@ -457,3 +457,54 @@ def test_close_pool_costs_a_pool_in_use_nothing(database: Database) -> None:
 
 def test_no_alias_of_the_test_process_is_touched() -> None:
     assert not [alias for alias in connections if alias != "default"]
+
+
+GIS_PROGRAM = """
+import json, sys
+from django.conf import settings
+settings.configure(DATABASES={"default": json.loads(sys.argv[1])}, USE_TZ=True,
+                   INSTALLED_APPS=["django.contrib.gis"],
+                   DEFAULT_AUTO_FIELD="django.db.models.AutoField")
+import django
+django.setup()
+from django.contrib.gis.db import models
+from django.contrib.gis.geos import Point, Polygon
+from django.db import connection
+
+class Shop(models.Model):
+    place = models.PointField()
+    class Meta:
+        app_label = "shops"
+
+with connection.schema_editor() as editor:
+    editor.create_model(Shop)
+Shop.objects.create(place=Point(1, 1))
+Shop.objects.create(place=Point(9, 9))
+found = Shop.objects.filter(place__within=Polygon.from_bbox((0, 0, 5, 5)))
+print([shop.place.wkt for shop in found], connection.connection.holds_connection)
+"""
+
+
+def has_gdal() -> bool:
+    import ctypes.util
+
+    return ctypes.util.find_library("gdal") is not None
+
+
+@pytest.mark.skipif(not has_gdal(), reason="no GDAL here: apt install libgdal32")
+def test_geodjango_works_on_the_same_pool(shared_server: Server) -> None:
+    made = Database(shared_server)
+    shared_server.execute("DROP TABLE IF EXISTS shop.shops_shop")
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            GIS_PROGRAM,
+            json.dumps(made.settings(ENGINE="unhang.backends.mysql_gis")),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "['POINT (1 1)'] False"

@@ -15,10 +15,11 @@ import click
 import pytest
 import typer
 
-from unhang import checks, errors
+from unhang import checks, errors, metrics
 from unhang.change import journal, steps
 from unhang.cli import main, rollback, verify
 from unhang.monitor.metrics import METRICS, label
+from unhang.pool.options import NAMES, PoolOptions
 from unhang.rules import catalogue
 
 ROOT = Path(__file__).parents[2]
@@ -126,6 +127,19 @@ def test_every_metric_is_documented_with_its_unit() -> None:
     text = (DOCS / "explanation" / "what-compare-can-tell.md").read_text(encoding="utf-8")
     rows = [f"| {label(name)} | `{name}` | {m.unit} |" for name, m in METRICS.items()]
     assert not [row for row in rows if row not in text]
+
+
+def test_every_pool_option_is_documented_with_its_default() -> None:
+    text, defaults = read("pool-options.md"), PoolOptions()
+    for name in NAMES:
+        value = getattr(defaults, name)
+        shown = f'`"{value}"`' if isinstance(value, str) else f"{value:g}"
+        assert re.search(rf"^\| `{name}` \| {re.escape(shown)}( s)? \|", text, re.MULTILINE), name
+
+
+def test_every_pool_metric_is_documented() -> None:
+    named = set(re.findall(r"^\| `(unhang_pool_\w+)` \|", read("metrics.md"), re.MULTILINE))
+    assert named == set(metrics.names())
 
 
 def test_every_kind_of_step_and_journal_event_is_documented() -> None:

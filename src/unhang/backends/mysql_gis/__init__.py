@@ -1,0 +1,1 @@
+"""`django.contrib.gis.db.backends.mysql` on the same pool."""
