@@ -72,6 +72,9 @@ _PERCENT: Final = r"%%|%(?![#0\- +0-9.*hlL]*+[(srab])"
 _HOLE: Final = rf"(?<![\w$])%(?:s|\([A-Za-z_]\w*+\)s)(?![\w$]|{_S}*+\()"
 _MODULO: Final = r"%\ ++(?=[`(]|[0-9]++(?![\w.$]))"
 
+# 1.e and .5e take the sign or the first character of a comment that follows them (MySQL 9.7).
+_NO_EXPONENT: Final = r"(?!(?:(?<=[0-9]\.)|(?<=\.)[0-9]++)[eE](?![+\-]?[0-9]))"
+
 
 def _quoted(quote: str) -> str:
     # Whether a backslash escapes depends on NO_BACKSLASH_ESCAPES and ANSI_QUOTES. The text ends at
@@ -85,7 +88,7 @@ _TOKEN: Final = rf"""
     (?: (?:[ (),]++%s(?=[,)]))++            # for speed alone: 1 MB of "(%s, %s), " in 7 ms, not 40
         | {_FILLER}++ | [0-9]++(?![\w$]) | {_HOLE} | %% | {_MODULO}
         | \*(?!/) | /(?!\*) | -(?!-) )++
-    | \w[\w$]*+                             # a word; numbers such as 1e5 and 0x1F as well
+    | {_NO_EXPONENT} \w[\w$]*+              # a word; numbers such as 1e5 and 0x1F as well
     | {_quoted("`")} | {_quoted("'")} | {_quoted('"')}
     | @@(?:(?i:GLOBAL|SESSION|LOCAL)\.)?[A-Za-z_]\w*+(?!{_S}*+[.`$(:])
     | (?: --(?={_S}|\Z) | \# ) (?: [^\n%]++ | {_PERCENT} )*+ (?=\n|\Z)
@@ -109,7 +112,7 @@ def _normal(sql: str) -> str | None:
     stretch between words only both ends are left.
     """
     tokens = _TOKENS.findall(sql)
-    if not tokens or "\0" in sql or not _is_token(tokens[-1]):
+    if not tokens or "\0" in sql or not _ends_in_a_token(sql, tokens[-1]):
         return None
     normal_tokens = {token: _normal_token(token) for token in set(tokens)}
     normal = [*filter(None, map(normal_tokens.__getitem__, tokens))]
@@ -118,9 +121,10 @@ def _normal(sql: str) -> str | None:
     return None if ";" in normal else " ".join(normal)
 
 
-def _is_token(token: str) -> bool:
-    # A filler is not matched again: it may be the megabyte of a bulk insert.
-    return bool(_STARTS_TOKEN.match(token) or _ONE_TOKEN.fullmatch(token))
+def _ends_in_a_token(sql: str, last: str) -> bool:
+    # A filler is not matched again: it may be the megabyte of a bulk insert. The match is in place
+    # because %s looks at what stands before it.
+    return bool(_STARTS_TOKEN.match(last) or _ONE_TOKEN.fullmatch(sql, len(sql) - len(last)))
 
 
 def _normal_token(token: str) -> str:
@@ -153,10 +157,11 @@ _HEADS: Final = {
             | (?:DESCRIBE|DESC|EXPLAIN)\ {_TABLE}(?:\ (?:{_NAME}|'))?\Z
             | SHOW\ (?:(?:FULL|EXTENDED)\ )*+
             (?: TABLES | TABLE\ STATUS | OPEN\ TABLES | COLUMNS | FIELDS | INDEX | INDEXES | KEYS
-            | CREATE\ \w++ | DATABASES | SCHEMAS | TRIGGERS | EVENTS
+            | CREATE\ (?:TABLE|VIEW|DATABASE|SCHEMA|TRIGGER|PROCEDURE|FUNCTION|EVENT)
+            | DATABASES | SCHEMAS | TRIGGERS | EVENTS
             | (?:FUNCTION|PROCEDURE)\ STATUS | GLOBAL\ (?:VARIABLES|STATUS) | PROCESSLIST
             | GRANTS | PRIVILEGES | PLUGINS | CHARACTER\ SET | CHARSET | COLLATION
-            | (?:STORAGE\ )?ENGINES | ENGINE\ \w++
+            | (?:STORAGE\ )?ENGINES | ENGINE\ \w++\ STATUS
             | BINARY\ LOGS | (?:MASTER|BINARY\ LOG|REPLICA|SLAVE)\ STATUS )(?!\S)""",
         Kind.READ_SESSION: r"""
             SHOW\ (?: (?:COUNT\ \(\*\)\ )?(?:WARNINGS|ERRORS)
@@ -164,7 +169,7 @@ _HEADS: Final = {
         Kind.WRITE: rf"""
             (?:UPDATE|DELETE)(?=\ )
             | (?:INSERT|REPLACE)(?:\ (?:LOW_PRIORITY|HIGH_PRIORITY|IGNORE))*+
-              (?:\ INTO)?+\ {_TABLE}""",
+              (?:\ INTO)?+\ (?!DELAYED\ ){_TABLE}""",
         Kind.SAVEPOINT: rf"""
             (?:SAVEPOINT|RELEASE\ SAVEPOINT|ROLLBACK(?:\ WORK)?\ TO(?:\ SAVEPOINT)?)\ {_NAME}\Z""",
         # Not DROP or ALTER DATABASE: of the current one, they change the session. MariaDB 11.8 and
@@ -231,9 +236,9 @@ _CTE_COLUMNS: Final = re.compile(
     rf"((?:(?<!\S)(?:WITH|RECURSIVE)|,) {_NAME}) \( {_NAME}(?: , {_NAME})*+ \) (?=AS \()"
 )
 _DDL_COLUMNS: Final = re.compile(
-    rf"(?<!\S)(?:INDEX|KEY|UNIQUE|REFERENCES)\ {_TABLE}(?:\ USING\ \w++)?\ (?=\()", re.VERBOSE
+    rf"(?<!\S)(INDEX|KEY|UNIQUE|REFERENCES)\ {_TABLE}(?:\ USING\ \w++)?\ (?=\()", re.VERBOSE
 )
-_CALL: Final = re.compile(r"""(\. )?(?<!\S)([\w$]++|[`'"]) \((\)?)""")
+_CALL: Final = re.compile(r"""(\. )?(?<!\S)([\w$]++|[`'"]) \((?: ?(\)))?""")
 _MAY_BE_CALLED: Final = HARMLESS | NOT_FUNCTIONS
 _VARIABLE: Final = re.compile(r"@@(?:\w++\.)?+(\w++)")
 _VARIABLES_OF_THE_SESSION: Final = frozenset(
@@ -254,7 +259,7 @@ _IDENTIFIES_THE_SESSION: Final = "PSEUDO_THREAD_ID"
 
 def _without_lists(kind: Kind, rest: str) -> str:
     rest = _CTE_COLUMNS.sub(r"\1 ", rest)
-    return _DDL_COLUMNS.sub("", rest) if kind is Kind.DDL else rest
+    return _DDL_COLUMNS.sub(r"\1 ", rest) if kind is Kind.DDL else rest
 
 
 def _effect(text: str) -> Kind:

@@ -63,10 +63,10 @@ _local = threading.local()
 def current_owner() -> Owner:
     """The owner that stands for the running thread or greenlet."""
     try:
-        owner: Owner = _local.anchor.owner
+        owner: Owner = _local.owner
     except AttributeError:
         _local.anchor = _Anchor()
-        owner = _local.anchor.owner
+        owner = _local.owner = _local.anchor.owner
     return owner
 
 

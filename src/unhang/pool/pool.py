@@ -115,9 +115,29 @@ class Pool:
         """
         now = self.clock()
         if not self._waiters:
-            connection = self._take_idle(now, careful)
-            if connection is not None:
-                return self._leased(connection, now)
+            try:
+                connection = self._idle.pop()
+            except IndexError:
+                return self._lend_later(now, timeout, careful)
+            # The same as _is_fit and _leased, on the way that nearly every lease takes: the calls
+            # saved are a third of its cost (benchmarks/lending.py).
+            idle_seconds = now - connection.idle_since
+            if (
+                not careful
+                and idle_seconds < TRUSTED_SECONDS
+                and idle_seconds < connection.idle_limit
+                and now < connection.expires_at
+                and connection.generation == self.generation
+            ) or self._is_fit_or_closed(connection, now, careful):
+                connection.state = LEASED
+                connection.leased_at = now
+                connection.uses += 1
+                connection.owner = owner = current_owner()
+                owner.held.add(connection)
+                return connection
+            found = self._take_idle(now, careful)
+            if found is not None:
+                return self._leased(found, now)
         return self._lend_later(now, timeout, careful)
 
     def lend_again(self, connection: PooledConnection, uses: int) -> bool:
@@ -282,10 +302,10 @@ class Pool:
                 return  # left behind by a fork, or reclaimed
             raise ValueError(f"{connection!r} is not on lease from the pool {self.name!r}")
         now = self._end_lease(connection)
+        # A closed pool has a later generation, too.
         if (
             connection.generation != self.generation
             or now >= connection.expires_at
-            or self.is_closed
             or len(self._all) > self.options.max_size
         ):
             self._close(connection)
@@ -294,8 +314,15 @@ class Pool:
             if not process.in_background(lambda: self._reset(connection)):
                 self._reset(connection)
         else:
-            connection.idle_since = now
-            self._to_idle(connection)
+            self._last_used = connection.idle_since = now
+            connection.state = IDLE
+            if not self._waiters:
+                self._idle.append(connection)
+                # Somebody may have queued up since the look above, and found nothing idle.
+                if self._waiters:
+                    self._hand_out()
+            else:
+                self._hand_out(connection)
 
     def discard(self, connection: PooledConnection) -> None:
         """End a lease of a connection that is broken, or of unknown state."""
@@ -323,16 +350,13 @@ class Pool:
     def _to_idle(self, connection: PooledConnection) -> None:
         self._last_used = connection.idle_since
         connection.state = IDLE
-        if self._waiters:
-            with self.lock:
+        self._hand_out(connection)
+
+    def _hand_out(self, connection: PooledConnection | None = None) -> None:
+        with self.lock:
+            if connection is not None:
                 self._idle.append(connection)
-                self._serve_waiters()
-            return
-        self._idle.append(connection)
-        # Somebody may have queued up since the look above, and found nothing idle.
-        if self._waiters:
-            with self.lock:
-                self._serve_waiters()
+            self._serve_waiters()
 
     def _reset(self, connection: PooledConnection) -> None:
         try:
