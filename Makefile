@@ -6,14 +6,15 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
-.PHONY: help setup demo test lint docs bench servers clean
+.PHONY: help setup demo test lint docs bench django-suite servers clean
 
 help:
 	@echo "make demo     watch a site hang, see why, fix it, measure, roll back (report.html)"
 	@echo "make test     all tests, on every supported Python that is here"
 	@echo "make lint     ruff, mypy --strict, the house's import rules"
 	@echo "make docs     HTML documentation in docs/_build"
-	@echo "make bench    side-by-side measurements"
+	@echo "make bench    side-by-side measurements (ARGS=lending for one of them)"
+	@echo "make django-suite   Django's own tests, stock backend and ours side by side"
 	@echo "make servers  unpack MariaDB 11.8 and MySQL 9.7 beside the system's server"
 	@echo "make clean    remove what these targets made"
 
@@ -35,11 +36,18 @@ docs: $(STAMP)
 	@$(BIN)/sphinx-build -W --keep-going -q -b html docs docs/_build
 	@echo "docs/_build/index.html"
 
-bench: $(STAMP)
-	@$(BIN)/python benchmarks/run.py
+bench: $(STAMP) $(VENV)/.bench
+	@$(BIN)/python benchmarks/run.py $(ARGS)
+
+django-suite: $(STAMP) $(VENV)/.suite
+	@$(BIN)/python scripts/django_suite.py $(ARGS)
+
+$(VENV)/.bench $(VENV)/.suite: $(VENV)/.%: pyproject.toml constraints.txt | $(STAMP)
+	@scripts/setup.sh "$(PYTHON)" "$(VENV)" dev,$*
+	@touch $@
 
 servers:
 	@scripts/get_servers.sh
 
 clean:
-	rm -rf .venv* .servers docs/_build report.html report.json .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv* .servers .cache docs/_build report.html report.json .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -9,7 +9,8 @@ from rich.bar import Bar
 from rich.console import Console
 from rich.table import Table
 
-console = Console()
+_TERMINAL = Console()
+console = _TERMINAL if _TERMINAL.width >= 120 else Console(width=120)
 
 
 def median(values: Sequence[float]) -> float:

@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# setup.sh PYTHON VENV: everything the make targets need, once. Prints a line for each thing it does.
+# setup.sh PYTHON VENV [EXTRAS]: everything the make targets need, once. Prints a line for each thing
+# it does. EXTRAS are those of pyproject.toml; dev if left out.
 #
 # From Debian: the MariaDB server, its client tools, and what mysqlclient is built against.
 # From PyPI, pinned by constraints.txt: the rest, into the virtual environment VENV.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-python=$1 venv=$2
+python=$1 venv=$2 extras=${3:-dev}
 say() { printf 'setup: %s\n' "$*" >&2; }
 die() { printf 'setup: %s\n' "$*" >&2; exit 1; }
 
@@ -38,6 +39,6 @@ say "$("$python" --version) in $venv"
 [ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
 # The constraints hold for what builds the packages, too.
 PIP_CONSTRAINT=constraints.txt "$venv/bin/python" -m pip install -q --disable-pip-version-check \
-    -c constraints.txt -e '.[dev]' 2> >(grep -v '^WARNING: Location' >&2)
-touch "$venv/.ready"
+    -c constraints.txt -e ".[$extras]" 2> >(grep -v '^WARNING: Location' >&2)
+[ "$extras" != dev ] || touch "$venv/.ready"
 say "ready: $("$venv/bin/unhang" --version), Django $("$venv/bin/python" -m django --version)"

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # test.sh VENV [pytest arguments]: the whole suite on VENV's Python, then all that touches Django,
 # but for slow tests, on one more interpreter, so that both Djangos are tested: 5.2 runs on Python
-# 3.11, the newest one on 3.12 and later. With arguments, just those, on both.
+# 3.11, the newest one on 3.12 and later. The first run uses mysqlclient, the second PyMySQL. With
+# arguments, just those, on both.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 venv=$1; shift
@@ -49,6 +50,6 @@ if [ $# -eq 0 ]; then
         set -- "$@" --ignore="tests/server/test_$subject.py"
     done
 fi
-suite "$second" "$@"; second_code=$?
+UNHANG_DRIVER=pymysql suite "$second" "$@"; second_code=$?
 [ $code -ne 0 ] && exit $code
 exit $second_code

@@ -31,6 +31,7 @@ def test_a_read_after_all_idle_sessions_were_killed_is_answered(
     pool = pool_of(wrapper)
     for connection in [pool.lend() for _ in range(idle)]:
         pool.give_back(connection)
+    until(lambda: len(database.sessions()) == idle)
     assert database.kill_all() == idle
     assert one(wrapper, "SELECT COUNT(*) FROM account") == 10
 

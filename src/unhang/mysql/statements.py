@@ -53,6 +53,23 @@ def kind_of(sql: str | bytes) -> Kind:
     return _kept_kind(sql) if len(sql) <= _LONGEST_KEPT else _kind(sql)
 
 
+_LOOKS_BACK: Final = re.compile(
+    r"""(?:last_insert_id|found_rows|row_count)(?:\s|/\*.*?\*/)*\((?:\s|/\*.*?\*/)*\)
+    | @@\s*(?:\w+\s*\.\s*)?(?:identity|last_insert_id|insert_id|warning_count|error_count|last_gtid)
+    | \bdiagnostics\b""",
+    re.IGNORECASE | re.VERBOSE | re.DOTALL,
+)
+
+
+def looks_back(sql: str | bytes) -> bool:
+    """Whether a statement of any kind may read what the one before left in the same session.
+
+    For the kinds that `READ_SESSION` does not cover: `SET @id = LAST_INSERT_ID()`.
+    """
+    text = sql.decode(errors="replace") if isinstance(sql, bytes) else sql
+    return _LOOKS_BACK.search(text) is not None
+
+
 def _kind(sql: str) -> Kind:
     text = _normal(sql)
     return Kind.OTHER if text is None else _kind_of_normal(text)
@@ -159,13 +176,13 @@ _HEADS: Final = {
             (?: TABLES | TABLE\ STATUS | OPEN\ TABLES | COLUMNS | FIELDS | INDEX | INDEXES | KEYS
             | CREATE\ (?:TABLE|VIEW|DATABASE|SCHEMA|TRIGGER|PROCEDURE|FUNCTION|EVENT)
             | DATABASES | SCHEMAS | TRIGGERS | EVENTS
-            | (?:FUNCTION|PROCEDURE)\ STATUS | GLOBAL\ (?:VARIABLES|STATUS) | PROCESSLIST
+            | (?:FUNCTION|PROCEDURE)\ STATUS | PROCESSLIST
+            | (?:(?:GLOBAL|SESSION|LOCAL)\ )?(?:VARIABLES|STATUS)
             | GRANTS | PRIVILEGES | PLUGINS | CHARACTER\ SET | CHARSET | COLLATION
             | (?:STORAGE\ )?ENGINES | ENGINE\ \w++\ STATUS
             | BINARY\ LOGS | (?:MASTER|BINARY\ LOG|REPLICA|SLAVE)\ STATUS )(?!\S)""",
         Kind.READ_SESSION: r"""
-            SHOW\ (?: (?:COUNT\ \(\*\)\ )?(?:WARNINGS|ERRORS)
-            | (?:(?:SESSION|LOCAL)\ )?(?:VARIABLES|STATUS) )(?!\S)""",
+            SHOW\ (?:COUNT\ \(\*\)\ )?(?:WARNINGS|ERRORS)(?!\S)""",
         Kind.WRITE: rf"""
             (?:UPDATE|DELETE)(?=\ )
             | (?:INSERT|REPLACE)(?:\ (?:LOW_PRIORITY|HIGH_PRIORITY|IGNORE))*+

@@ -47,9 +47,15 @@ class Opening:
             limit = 1 if self.failing_since is not None else _OPENERS
             starting = max(0, min(wanted, limit - self._openers))
             self._openers += starting
-        for _ in range(starting):
-            if not process.in_background(self._open_while_wanted):
-                self._open_while_wanted(retry=False)
+        try:
+            while starting:
+                if not process.in_background(self._open_while_wanted):
+                    self._open_while_wanted(retry=False)
+                starting -= 1
+        except BaseException:  # an interrupt: those not started must not count as running
+            with self._pool.lock:
+                self._openers -= starting
+            raise
 
     def _wanted(self) -> int:
         # Under the lock.

@@ -93,7 +93,7 @@ class Pool:
         self._idle: deque[PooledConnection] = deque()
         self._all: set[PooledConnection] = set()
         self._waiters: deque[Waiter] = deque()
-        self._abandoned: deque[PooledConnection] = deque()
+        self._abandoned: deque[tuple[PooledConnection, int]] = deque()
         self._close_at: float | None = None
         self._last_used = -math.inf
 
@@ -209,8 +209,9 @@ class Pool:
         deadline = began + (self.options.timeout if timeout is None else timeout)
         first_in_line = False
         while True:
-            waiter = self._queue(first_in_line)
+            waiter = Waiter()
             try:
+                self._queue(waiter, first_in_line)
                 self._opening.grow()
                 waiter.wait(deadline - self.clock())
             except BaseException:
@@ -228,9 +229,8 @@ class Pool:
                 return self._leased(connection, now)
             first_in_line = True
 
-    def _queue(self, first_in_line: bool) -> Waiter:
+    def _queue(self, waiter: Waiter, first_in_line: bool) -> None:
         self._reclaim_abandoned()
-        waiter = Waiter()
         with self.lock:
             if self.is_closed:
                 raise messages.error(self, PoolClosed, f"the pool {self.name!r} is closed")
@@ -242,7 +242,6 @@ class Pool:
                 self._waiters.append(waiter)
             # One may have been given back between the look at the idle ones and now.
             self._serve_waiters()
-        return waiter
 
     def _refuse_if_overloaded(self) -> None:
         limit = self.options.max_waiting
@@ -258,7 +257,8 @@ class Pool:
         """Out of the queue; with `hand_on`, what was handed over just now goes to the next one."""
         with self.lock:
             if not waiter.is_served:
-                self._waiters.remove(waiter)
+                with contextlib.suppress(ValueError):  # interrupted before it was in
+                    self._waiters.remove(waiter)
             elif hand_on and waiter.connection is not None:
                 waiter.connection.state = IDLE
                 self._idle.append(waiter.connection)
@@ -324,6 +324,17 @@ class Pool:
             else:
                 self._hand_out(connection)
 
+    def reclaim_leaks(self) -> None:
+        """Discard what the running thread leased for one call and never gave back.
+
+        An exception that a signal raises between two lines can lose a lease. Whoever knows that
+        the thread is not in the middle of such a call, as at the end of a request, asks for this.
+        """
+        for connection in list(current_owner().held):
+            if connection.pool is self and connection.holder is None:
+                self.ledger.count("reclaimed")
+                self.discard(connection)
+
     def discard(self, connection: PooledConnection) -> None:
         """End a lease of a connection that is broken, or of unknown state."""
         if connection.state is LEASED:
@@ -332,7 +343,7 @@ class Pool:
 
     def abandon(self, connection: PooledConnection) -> None:
         """Its borrower is no more. Takes no lock: finalisers call this."""
-        self._abandoned.append(connection)
+        self._abandoned.append((connection, connection.uses))
         process.keeper().call()
 
     def _end_lease(self, connection: PooledConnection) -> float:
@@ -401,12 +412,12 @@ class Pool:
     def _reclaim_abandoned(self) -> None:
         while True:
             try:
-                connection = self._abandoned.popleft()
+                connection, uses = self._abandoned.popleft()
             except IndexError:
                 return
             holder = connection.holder() if connection.holder is not None else None
-            if connection.state is not LEASED:
-                continue
+            if connection.state is not LEASED or connection.uses != uses:
+                continue  # given back meanwhile, and perhaps leased by somebody else
             if holder is None or not holder.may_outlive_its_thread():
                 self.ledger.count("reclaimed")
                 self.discard(connection)

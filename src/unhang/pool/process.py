@@ -64,6 +64,9 @@ class Keeper:
             threading.Thread(target=self._work, name="unhang-pool-keeper", daemon=True).start()
         except RuntimeError:  # no more threads: borrowers still check what they get
             self._running = False
+        except BaseException:
+            self._running = False
+            raise
 
     def call(self) -> None:
         """Have it look now. Safe in a finaliser."""

@@ -17,6 +17,8 @@ BOOK = "`book`.`id`, `book`.`title`, `book`.`data`"
 
 # From Django's ORM, schema editor and introspection, on MariaDB 11.8 and MySQL 9.7.
 DJANGO_READS = [
+    "SHOW SESSION STATUS LIKE 'Handler%%'",
+    "SHOW VARIABLES LIKE 'last_insert_id'",
     "SELECT VERSION(), @@sql_mode, @@default_storage_engine, @@sql_auto_is_null, "
     "@@lower_case_table_names, CONVERT_TZ('2001-01-01 01:00:00', 'UTC', 'UTC') IS NOT NULL",
     f"SELECT {BOOK} FROM `book` WHERE `book`.`title` = %s LIMIT 21 FOR UPDATE",
@@ -167,8 +169,6 @@ READS_OF_THE_SESSION = [
     "SHOW WARNINGS",
     "SHOW ERRORS LIMIT 3",
     "SHOW COUNT(*) WARNINGS",
-    "SHOW VARIABLES LIKE 'last_insert_id'",
-    "SHOW SESSION STATUS LIKE 'Handler%%'",
 ]
 WRITES = [
     "INSERT t VALUES (1)",

@@ -8,8 +8,13 @@ import threading
 import time
 import weakref
 
+import pytest
+
 from support.fake_driver import Clock, FakeDriver, make_pool, until
 from unhang.pool import Pool, process
+
+# Python 3.12 and later warn of any fork in a process with threads; these are about just that.
+pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
 
 
 def filled(pool: Pool, count: int) -> None:

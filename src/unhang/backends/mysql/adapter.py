@@ -15,7 +15,10 @@ from unhang.mysql.drivers import PhysicalConnection
 if TYPE_CHECKING:
     from unhang.backends.mysql.wrapper import PooledWrapper
 
-_FACTS: Final = "SELECT @@session.wait_timeout, @@session.sql_auto_is_null, DATABASE()"
+_FACTS: Final = (
+    "SELECT @@session.wait_timeout, @@session.sql_auto_is_null, @@session.autocommit, "
+    "CURRENT_ROLE(), DATABASE()"
+)
 
 
 class MysqlDriver:
@@ -40,7 +43,7 @@ class MysqlDriver:
         wrapper = self._make_wrapper()
         params = wrapper.get_connection_params()
         self.read_timeout = params.get("read_timeout") or math.inf
-        connection = wrapper.open_connection({"autocommit": True, **params})
+        connection = wrapper.open_connection({**params, "autocommit": True})
         try:
             physical = PhysicalConnection(connection)
             self._set_up(physical, wrapper.isolation_level, params.get("database"))
@@ -56,7 +59,12 @@ class MysqlDriver:
         if isolation_level:
             cursor.execute(f"SET SESSION TRANSACTION ISOLATION LEVEL {isolation_level.upper()}")
         cursor.execute(_FACTS)
-        wait_timeout, auto_is_null, current_database = _values(cursor.fetchone())
+        wait_timeout, auto_is_null, autocommit, role, current_database = _values(cursor.fetchone())
+        if not autocommit:
+            # An init_command, or the server's own default: transactions are the lease's business.
+            cursor.execute("SET autocommit = 1")
+        if not physical.keeps_role(role):
+            raise drivers.CannotReset("SET ROLE survives a reset")
         if auto_is_null:
             cursor.execute("SET SQL_AUTO_IS_NULL = 0")
         if database is not None and current_database != database:

@@ -64,6 +64,8 @@ class VirtualCursor:
 
     def executemany(self, query: Any, args: Any) -> Any:
         """Run a statement for each set of arguments; returns the number of rows."""
+        if not args:
+            return None  # as the drivers do
         try:
             return self._open().run(self, query, args, many=True)
         except Database.OperationalError as error:
@@ -73,8 +75,12 @@ class VirtualCursor:
 
     def callproc(self, procname: str, args: Sequence[Any] = ()) -> Any:
         """Call a stored procedure; it may leave anything in the session."""
-        self._raw = self._open().pinned_cursor("CALL")
-        return self._raw.callproc(procname, args)
+        virtual = self._open()
+        raw = virtual.pinned_cursor("CALL")
+        with virtual.watched():
+            result = raw.callproc(procname, args)
+        self.take_cursor(raw)
+        return result
 
     def take(self, physical: PhysicalConnection) -> None:
         """Take the result over from the connection's own cursor."""
@@ -85,6 +91,7 @@ class VirtualCursor:
         self.description = raw.description
         self.rowcount = raw.rowcount
         self.lastrowid = raw.lastrowid
+        self.warning_count = raw.warning_count
         self._executed = raw._executed
 
     def take_cursor(self, raw: Any) -> None:
@@ -95,6 +102,7 @@ class VirtualCursor:
         self.description = raw.description
         self.rowcount = raw.rowcount
         self.lastrowid = raw.lastrowid
+        self.warning_count = raw.warning_count
 
     def _open(self) -> VirtualConnection:
         if self._connection is None:
@@ -140,9 +148,31 @@ class VirtualCursor:
         """The next result of a statement that has several, or `None`."""
         if self._raw is None:
             return None
-        more = self._raw.nextset()
+        with self._open().watched():
+            more = self._raw.nextset()
         self.take_cursor(self._raw)
         return more
+
+    @property
+    def rownumber(self) -> Any:
+        """The index of the next row, or `None` if there is no result."""
+        if self._raw is not None:
+            return self._raw.rownumber
+        return self._position if self._rows is not None else None
+
+    def scroll(self, value: int, mode: str = "relative") -> None:
+        """Move to another row of the result."""
+        if self._raw is not None:
+            self._raw.scroll(value, mode)
+            return
+        target = self._position + value if mode == "relative" else value
+        if not 0 <= target < len(self._fetchable()):
+            raise IndexError("out of range")
+        self._position = target
+
+    def mogrify(self, query: Any, args: Any = None) -> Any:
+        """The statement as it would be sent, with its arguments in it."""
+        return self._open().briefly(lambda raw: raw.cursor().mogrify(query, args))
 
     def _fetchable(self) -> Sequence[Any]:
         if self._rows is None:
@@ -174,11 +204,3 @@ class VirtualCursor:
     def connection(self) -> VirtualConnection | None:
         """What it runs on."""
         return self._connection
-
-    def __getattr__(self, name: str) -> Any:
-        # What only the driver's cursor has, mogrify() for one: on a lease of its own, kept.
-        if name.startswith("__") or self._connection is None:
-            raise AttributeError(name)
-        if self._raw is None:
-            self._raw = self._connection.pinned_cursor(f"cursor.{name}")
-        return getattr(self._raw, name)

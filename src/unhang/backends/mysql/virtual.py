@@ -15,20 +15,38 @@ import enum
 import logging
 import sys
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 import MySQLdb as Database
+from MySQLdb.connections import Connection
 
 from unhang.backends.mysql.adapter import MysqlDriver
 from unhang.backends.mysql.cursor import VirtualCursor
 from unhang.mysql import errorcodes
-from unhang.mysql.statements import Kind, kind_of
+from unhang.mysql.statements import Kind, kind_of, looks_back
 from unhang.pool import Pool, PooledConnection, PoolTimeout
 
 logger = logging.getLogger("unhang.backends.mysql")
 
 _CR_SERVER_GONE: Final = 2006
+_HARDLY_SECONDS: Final = 0.1
+_NOBODYS: Final = (
+    "This reads what an earlier statement left in its session, and there was none, or another "
+    "borrower has had that connection since. Run both statements inside one transaction.atomic()."
+)
+_HARMLESS: Final = frozenset(
+    {"errno", "error", "field_count", "get_character_set_info", "get_host_info", "get_proto_info"}
+    | {"info", "sqlstate", "stat", "warning_count"}
+)
+"""Methods that only look."""
+
+_ATTRIBUTES: Final = frozenset(
+    {"charset", "converter", "db", "decoders", "encoding", "host", "port", "server_status"}
+    | {"server_version", "user"}
+)
+"""What the drivers' connections set when they are made."""
 
 
 class Transaction(enum.Enum):
@@ -66,6 +84,9 @@ class VirtualConnection:
         "__weakref__",
         "_autocommit",
         "_driver",
+        "_has_inserted",
+        "_inserted",
+        "_inserted_uses",
         "_is_closed",
         "_is_doubtful",
         "_is_shared",
@@ -91,8 +112,13 @@ class VirtualConnection:
         self._pin = ""
         self._is_doubtful = False
         self._is_closed = False
+        # The connections of the last statement and of the last new row, to find them again; and
+        # whether the session we hold is the one with our row.
         self._last: PooledConnection | None = None
         self._last_uses = 0
+        self._inserted: PooledConnection | None = None
+        self._inserted_uses = 0
+        self._has_inserted = False
 
     def __repr__(self) -> str:
         held = f"holds a connection: {self.why_held}" if self._lease is not None else "holds none"
@@ -117,6 +143,11 @@ class VirtualConnection:
         """Whether it has left nothing at the server: no state, no transaction, none that was lost,
         and statements commit themselves."""
         return not self._pin and self._transaction is NONE and self._autocommit
+
+    @property
+    def pool_is_closed(self) -> bool:
+        """Whether it can never lease again."""
+        return self._pool.is_closed
 
     # ---- statements ----
 
@@ -148,7 +179,7 @@ class VirtualConnection:
                 result = run(query, args)
                 cursor.take(physical)
             except BaseException as error:
-                is_lost = self._settle(lease, error)
+                is_lost = self._settle(lease, error, query, args)
                 left = began + pool.options.timeout - pool.clock()
                 if not (may_repeat and is_lost and left > 0) or self._timed_out(sent):
                     raise
@@ -157,15 +188,18 @@ class VirtualConnection:
                 lease = self._lend_instead(left, error)
                 continue
             self._driver.face.let_go_of_rows(physical)
-            self._done_with(lease)
+            self._done_with(lease, inserted=kind is _WRITE and bool(cursor.lastrowid))
             return result
 
     def _lend_instead(self, seconds: float, lost: BaseException) -> PooledConnection:
-        """Another connection, in the time that is left; if none can be had, what lost the first."""
+        """Another connection, in the time that is left. Is there hardly any, what was lost is the
+        news, not that there was no other."""
         try:
             return self._pool.lend(seconds)
         except PoolTimeout as late:
-            raise lost from late
+            if seconds < _HARDLY_SECONDS:
+                raise lost from late
+            raise
 
     def _take(self, *, careful: bool) -> PooledConnection:
         """A connection for one statement: the one of the request, if that lives, else any."""
@@ -175,14 +209,27 @@ class VirtualConnection:
             if not lease.is_gone and (not careful or lease.raw.is_quiet()):
                 return lease
             self._pool.discard(lease)
+            self._has_inserted = False
         return self._pool.lend(careful=careful)
 
-    def _done_with(self, lease: PooledConnection) -> None:
+    def _done_with(self, lease: PooledConnection, *, inserted: bool) -> None:
         if self._keeps:
+            inserted = inserted or self._has_inserted
             self._hold(lease)
-        else:
-            self._last, self._last_uses = lease, lease.uses
-            self._pool.give_back(lease)
+            self._has_inserted = inserted
+            return
+        self._remember(lease, inserted=inserted)
+        self._pool.give_back(lease)
+
+    def _remember(self, lease: PooledConnection, *, inserted: bool) -> None:
+        """Whose session has what this statement left."""
+        if inserted or self._continues_insert(lease):
+            self._inserted, self._inserted_uses = lease, lease.uses
+        self._last, self._last_uses = lease, lease.uses
+
+    def _continues_insert(self, lease: PooledConnection) -> bool:
+        """Whether nobody else had this connection since we inserted a row over it."""
+        return lease is self._inserted and lease.uses == self._inserted_uses + 1
 
     def _timed_out(self, sent: float) -> bool:
         # The application's own read_timeout has ended it, and the server may still be at it.
@@ -191,55 +238,88 @@ class VirtualConnection:
     def _run_held(
         self, cursor: VirtualCursor, kind: Kind, query: Any, args: Any, many: bool
     ) -> Any:
-        lease = self._lease_for(kind)
+        lease = self._lease_for(kind, query)
         try:
-            if kind in _STATELESS or kind is Kind.READ_SESSION or kind is Kind.SAVEPOINT:
+            if kind is Kind.OTHER:
+                raw = lease.raw.connection.cursor()
+                result = (raw.executemany if many else raw.execute)(query, args)
+                cursor.take_cursor(raw)
+            else:
                 physical = lease.raw
                 run = physical.cursor.executemany if many else physical.cursor.execute
                 result = run(query, args)
                 cursor.take(physical)
                 self._driver.face.let_go_of_rows(physical)
-            else:
-                raw = lease.raw.connection.cursor()
-                result = (raw.executemany if many else raw.execute)(query, args)
-                cursor.take_cursor(raw)
         except BaseException as error:
-            self._failed(lease, error)
+            self._failed(lease, error, query, args)
             raise
-        if self._lease is None:  # a read of what the last statement left: nothing to hold on to
-            self._done_with(lease)
+        if self._lease is None:  # nothing in it that would have to be held
+            self._done_with(lease, inserted=False)
+        elif kind is _WRITE and cursor.lastrowid:
+            self._has_inserted = True
         return result
 
-    def _failed(self, lease: PooledConnection, error: BaseException) -> None:
+    def _failed(
+        self, lease: PooledConnection, error: BaseException, query: Any = None, args: Any = None
+    ) -> None:
         """A statement failed that must not be run again."""
         if self._lease is None:
-            self._settle(lease, error)
-        elif self._settle_held(lease, error):
+            self._settle(lease, error, query, args)
+        elif self._settle_held(lease, error, query, args):
             self._lose()
         else:
             # A deadlock, for one, has ended the transaction; the error does not always tell.
             self._is_doubtful = True
 
-    def _lease_for(self, kind: Kind) -> PooledConnection:
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Around the use of a pinned cursor of the driver: notice what its errors mean."""
+        try:
+            yield
+        except BaseException as error:
+            if self._lease is not None:
+                self._failed(self._lease, error)
+            raise
+
+    def _lease_for(self, kind: Kind, query: Any = "") -> PooledConnection:
         self._check_usable()
+        if self._lease is not None:
+            self._check_looks_back(kind, query)
         if not self._autocommit:
-            lease = self._in_transaction(kind)
+            lease = self._in_transaction(kind, query)
         elif self._lease is not None:
             lease = self._lease
-        elif kind is Kind.READ_SESSION and self._last is not None:
-            return self._lend_last()
         else:
-            lease = self._pool.lend()
-            self._hold(lease)
-        if kind not in _STATELESS and kind not in _COMMIT_NOTHING and not self._pin:
+            lease = self._lend(kind, query)
+            if kind is Kind.OTHER:
+                self._hold(lease)
+        if kind is Kind.OTHER and not self._pin:
             self._pin_by("a statement that may leave state in the session")
         return lease
+
+    def _lend(self, kind: Kind, query: Any, seconds: float | None = None) -> PooledConnection:
+        """Any connection, unless the statement looks back at what an earlier one left."""
+        if not _may_look_back(kind, query):
+            return self._pool.lend(seconds)
+        if _reads_insert_id(query):
+            lease, uses = self._inserted, self._inserted_uses
+        else:
+            lease, uses = self._last, self._last_uses
+        if lease is None or not self._pool.lend_again(lease, uses):
+            raise Database.NotSupportedError(_NOBODYS)
+        return lease
+
+    def _check_looks_back(self, kind: Kind, query: Any) -> None:
+        """The session we hold had other borrowers before: theirs must not be taken for ours."""
+        if self._has_inserted or not _may_look_back(kind, query):
+            return
+        if _reads_insert_id(query):
+            raise Database.NotSupportedError(_NOBODYS)
 
     def _check_usable(self) -> None:
         if self._is_closed:
             raise Database.InterfaceError(0, "the connection is closed")
-        if self._lease is not None and self._lease.is_gone:
-            self._lose()  # the lease is that of the process we were forked from, or was reclaimed
+        self._notice_lost_lease()
         if self._transaction is LOST:
             raise Database.OperationalError(
                 _CR_SERVER_GONE,
@@ -247,48 +327,54 @@ class VirtualConnection:
                 "nothing is run until rollback() or close()",
             )
 
-    def _lend_last(self) -> PooledConnection:
-        """The connection of the last statement, as LAST_INSERT_ID() and its like need it."""
-        lease = self._last
-        if lease is None or not self._pool.lend_again(lease, self._last_uses):
-            raise Database.NotSupportedError(
-                "This reads what the previous statement left in its session, and another borrower "
-                "has had that connection since. Run both statements inside transaction.atomic()."
-            )
-        return lease
+    def _notice_lost_lease(self) -> None:
+        """Before a held lease is used: is it still ours, and is the session still there?"""
+        lease = self._lease
+        if lease is None:
+            return
+        is_bare = not self._pin and self._transaction is NONE
+        if lease.is_gone:  # that of the process we were forked from, or reclaimed
+            self._lease = None
+            if not is_bare:
+                self._lose()
+        elif is_bare and not lease.raw.is_quiet():  # a lease for the request; nothing was sent yet
+            self._lease = None
+            self._pool.discard(lease)
 
     # ---- transactions ----
 
-    def _in_transaction(self, kind: Kind) -> PooledConnection:
+    def _in_transaction(self, kind: Kind, query: Any) -> PooledConnection:
         commits_nothing = kind in _COMMIT_NOTHING
         lease = self._lease
         if lease is None or self._transaction is NONE:
-            return self._begin(b"BEGIN" if commits_nothing else b"SET autocommit=0")
+            # BEGIN would commit a transaction that was begun by hand, and unlock tables.
+            command = b"BEGIN" if commits_nothing and not self._pin else b"SET autocommit=0"
+            return self._begin(command, kind, query)
         if self._transaction is BEGUN and (self._is_doubtful or not commits_nothing):
             self._command(lease, b"SET autocommit=0")
             self._transaction = MANUAL
             self._is_doubtful = False
         return lease
 
-    def _begin(self, command: bytes) -> PooledConnection:
+    def _begin(self, command: bytes, kind: Kind = Kind.WRITE, query: Any = "") -> PooledConnection:
         """Open a transaction. Nothing has happened in it yet, so this may be tried again."""
         pool = self._pool
         deadline = pool.clock() + pool.options.timeout
         while True:
             lease = self._lease
             if lease is None:
-                lease = pool.lend(deadline - pool.clock(), careful=False)
+                lease = self._lend(kind, query, deadline - pool.clock())
+                self._hold(lease)
             try:
                 lease.raw.connection.query(command)
             except BaseException as error:
-                is_lost = self._settle(lease, error)
                 self._lease = None
+                is_lost = self._settle(lease, error)
                 if self._pin:
                     self._lose()
                 if not is_lost or self._pin or pool.clock() >= deadline:
                     raise
                 continue
-            self._hold(lease)
             self._is_doubtful = False
             self._transaction = BEGUN if command == b"BEGIN" else MANUAL
             return lease
@@ -333,8 +419,7 @@ class VirtualConnection:
         """Roll back. A lost connection did that by itself."""
         if self._is_closed:
             raise Database.InterfaceError(0, "the connection is closed")
-        if self._lease is not None and self._lease.is_gone:
-            self._lose()
+        self._notice_lost_lease()
         if self._transaction is LOST:
             self._transaction = NONE
             self._pin = ""
@@ -348,8 +433,7 @@ class VirtualConnection:
         try:
             how(lease.raw.connection)
         except BaseException as error:
-            if self._settle_held(lease, error):
-                self._lose()
+            self._failed(lease, error)
             raise
         self._is_doubtful = False
         if self._transaction is BEGUN:
@@ -359,6 +443,8 @@ class VirtualConnection:
     # ---- leases ----
 
     def _hold(self, lease: PooledConnection) -> None:
+        if self._lease is not lease:
+            self._has_inserted = self._continues_insert(lease)
         self._lease = lease
         # Weakly: a wrapper that is dropped in the middle must be able to go, and its lease with it.
         lease.holder = weakref.ref(self)
@@ -380,35 +466,51 @@ class VirtualConnection:
         """Give the connection back; there must be neither a transaction nor state in it."""
         lease, self._lease = self._lease, None
         if lease is not None:
-            self._last, self._last_uses = lease, lease.uses
+            self._remember(lease, inserted=self._has_inserted)
             self._pool.give_back(lease)
 
-    def _settle(self, lease: PooledConnection, error: BaseException) -> bool:
+    def end_request(self) -> None:
+        """A lease for the request ends with it, and so does one that an interrupt has lost."""
+        self.let_go()
+        self._pool.reclaim_leaks()
+
+    def _settle(
+        self, lease: PooledConnection, error: BaseException, query: Any = None, args: Any = None
+    ) -> bool:
         """End a lease after an error. Returns whether the connection was lost, and only that."""
-        if self._is_sound(lease, error):
+        if self._is_sound(lease, error, query, args):
+            self._remember(lease, inserted=False)
             self._pool.give_back(lease)
             return False
         self._pool.discard(lease)
         return errorcodes.is_lost(error)
 
-    def _settle_held(self, lease: PooledConnection, error: BaseException) -> bool:
+    def _settle_held(
+        self, lease: PooledConnection, error: BaseException, query: Any = None, args: Any = None
+    ) -> bool:
         """After an error in a lease that goes on. Returns whether it had to be ended."""
-        if self._is_sound(lease, error):
+        if self._is_sound(lease, error, query, args):
             return False
         self._pool.discard(lease)
         return True
 
-    def _is_sound(self, lease: PooledConnection, error: BaseException) -> bool:
+    def _is_sound(
+        self, lease: PooledConnection, error: BaseException, query: Any, args: Any
+    ) -> bool:
         """Whether the connection is of use after this error."""
+        if lease.is_gone or errorcodes.is_lost(error):
+            return False
         if isinstance(error, Database.Error):
             code = errorcodes.code_of(error)
             if code in errorcodes.READ_ONLY and not self._pin:
                 # A failover made the server a replica: the next connection goes to the new one.
                 self._pool.drain()
-            return not errorcodes.is_lost(error)
-        # Anything else came up before the statement was sent (arguments that cannot be converted),
-        # unless it is no Exception: an interrupt may leave half an answer in the socket.
-        return isinstance(error, Exception) and lease.raw.is_quiet()
+            # An InternalError without a code is PyMySQL's: the protocol is out of step.
+            in_step = code is not None or not isinstance(error, Database.InternalError)
+            return in_step and self._driver.face.is_open(lease.raw)
+        # An interrupt or a row that cannot be decoded leaves half an answer behind, in the socket
+        # or in the driver; arguments that cannot be converted are found before anything is sent.
+        return isinstance(error, Exception) and _are_bad(lease, query, args)
 
     def _lose(self) -> None:
         self._lease = None
@@ -443,41 +545,43 @@ class VirtualConnection:
     def pinned_cursor(self, reason: str) -> Any:
         """A cursor of the driver, on a lease that lasts until `close()`."""
         lease = self._lease_for(Kind.OTHER)
-        self._pin_by(reason)
+        self._pin = reason
         return lease.raw.connection.cursor()
 
     def raw(self, name: str) -> Any:
         """The driver's connection, pinned: who works with it directly may leave anything there."""
         lease = self._lease_for(Kind.OTHER)
-        self._pin_by(f"the driver's {name}")
+        self._pin = f"the driver's {name}"
         return lease.raw.connection
 
     def ping(self, reconnect: bool = False) -> None:  # noqa: ARG002 - the drivers' signature
         """Raise if no connection to the server can be had."""
-        self._check_usable()
-        if self._lease is not None:
-            self._lease.raw.connection.ping()
-        else:
-            self._briefly(lambda connection: connection.ping())
+        if not self.is_usable(self._pool.options.timeout):
+            raise Database.OperationalError(_CR_SERVER_GONE, "The server does not answer")
 
     def is_usable(self, seconds: float) -> bool:
-        """Whether the server answers; a connection to ask it over is waited for at most so long."""
+        """Whether the server answers within so many seconds; a connection to ask it over is waited
+        for as long."""
         try:
             self._check_usable()
-            if self._lease is not None:
-                self._lease.raw.connection.ping()
-            else:
-                self._briefly(lambda connection: connection.ping(), seconds)
+            lease = self._lease or self._pool.lend(seconds)
         except Database.Error:
             return False
-        return True
+        if self._driver.ping(lease.raw, seconds):
+            if lease is not self._lease:
+                self._pool.give_back(lease)
+            return True
+        self._pool.discard(lease)
+        if lease is self._lease:
+            self._lose()
+        return False
 
-    def _briefly(self, use: Callable[[Any], Any], seconds: float | None = None) -> Any:
+    def briefly(self, use: Callable[[Any], Any]) -> Any:
         """Something that leaves nothing in the session."""
         if self._lease is not None:
             self._check_usable()
             return use(self._lease.raw.connection)
-        lease = self._pool.lend(seconds)
+        lease = self._pool.lend()
         try:
             result = use(lease.raw.connection)
         except BaseException as error:
@@ -488,30 +592,59 @@ class VirtualConnection:
 
     def escape(self, *args: Any) -> Any:
         """Escape a value for SQL."""
-        return self._briefly(lambda connection: connection.escape(*args))
+        return self.briefly(lambda connection: connection.escape(*args))
 
     def escape_string(self, text: Any) -> Any:
         """Escape a string for SQL."""
-        return self._briefly(lambda connection: connection.escape_string(text))
+        return self.briefly(lambda connection: connection.escape_string(text))
 
     def literal(self, value: Any) -> Any:
         """A value as SQL."""
-        return self._briefly(lambda connection: connection.literal(value))
+        return self.briefly(lambda connection: connection.literal(value))
 
     def get_server_info(self) -> str:
         """The server's version."""
-        return str(self._briefly(lambda connection: connection.get_server_info()))
+        return str(self.briefly(lambda connection: connection.get_server_info()))
 
     def character_set_name(self) -> str:
         """The character set of the client."""
-        return str(self._briefly(lambda connection: connection.character_set_name()))
+        return str(self.briefly(lambda connection: connection.character_set_name()))
 
     @property
     def encoders(self) -> Any:
         """The driver's mapping of types to functions that make SQL of them."""
-        return self._briefly(lambda connection: connection.encoders)
+        return self.briefly(lambda connection: connection.encoders)
+
+    def __enter__(self) -> VirtualConnection:
+        return self
+
+    def __exit__(self, *_exc_info: object) -> None:
+        self.close()
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):
-            raise AttributeError(name)
+        if name in _HARMLESS:
+            return lambda *args: self.briefly(lambda connection: getattr(connection, name)(*args))
+        # Code that only asks whether there is such an attribute must not get a lease for it.
+        if name.startswith("_") or not (hasattr(Connection, name) or name in _ATTRIBUTES):
+            raise AttributeError(f"{Connection.__qualname__!r} has no attribute {name!r}")
         return getattr(self.raw(name), name)
+
+
+def _may_look_back(kind: Kind, query: Any) -> bool:
+    return kind is Kind.READ_SESSION or (kind is Kind.OTHER and looks_back(query))
+
+
+def _reads_insert_id(query: Any) -> bool:
+    text = query.decode(errors="replace") if isinstance(query, bytes) else str(query)
+    return "insert_id" in text.lower() or "identity" in text.lower()
+
+
+def _are_bad(lease: PooledConnection, query: Any, args: Any) -> bool:
+    """Whether these arguments cannot even be made into a statement."""
+    if query is None or args is None:
+        return False
+    try:
+        lease.raw.cursor.mogrify(query, args)
+    except Exception:  # noqa: BLE001 - whatever their conversion raises
+        return True
+    return False

@@ -50,7 +50,7 @@ class PooledWrapper(_Base):
             return None
         key = self._pool_key()
         pool = _pools.get(key)
-        if pool is None:
+        if pool is None or pool.is_closed:
             pool = self._make_pool(key)
         return pool
 
@@ -78,7 +78,7 @@ class PooledWrapper(_Base):
         settings = {**self.settings_dict, "OPTIONS": dict(self.settings_dict["OPTIONS"])}
         kind, alias = type(self), self.alias
         with _pools_lock:
-            if key not in _pools:
+            if key not in _pools or _pools[key].is_closed:
                 driver = MysqlDriver(lambda: kind(settings, alias))
                 _pools[key] = Pool(driver, options, name=self.alias)
             return _pools[key]
@@ -173,11 +173,11 @@ class PooledWrapper(_Base):
         connection = self.connection
         if not isinstance(connection, VirtualConnection):
             super().close_if_unusable_or_obsolete()
-        elif not connection.is_clean:
+        elif not connection.is_clean or connection.pool_is_closed:
             self.close()
         else:
-            connection.let_go()  # a lease for the request ends with it
-            # Each statement gets a connection that was looked at, so an error is no reason to doubt.
+            connection.end_request()
+            # Each statement gets a connection that was looked at: an error is no reason to doubt.
             self.health_check_done = self.errors_occurred
             self.errors_occurred = False
 
