@@ -226,3 +226,41 @@ def test_a_pool_saturated_and_relieved_serves_everybody() -> None:
         thread.join(10)
     assert sorted(served) == list(range(40))
     assert pool.stats().leased == 0
+
+
+def test_a_lease_that_an_interrupt_lost_is_reclaimed_at_the_end_of_the_request() -> None:
+    pool, _ = make_pool(max_size=1)
+    pool.lend()  # and the variable it should have gone into was never assigned
+    pool.reclaim_leaks()
+    assert is_full_sized(pool)
+    assert pool.stats().reclaimed == 1
+
+
+def test_a_stale_report_of_a_dead_thread_does_not_end_the_lease_of_a_living_one() -> None:
+    pool, _ = make_pool(max_size=1)
+    connection = pool.lend()
+    pool._abandoned.append((connection, connection.uses))
+    pool.give_back(connection)
+    again = pool.lend()
+    pool.keep()
+    assert again is connection
+    assert not connection.raw.is_closed
+
+
+def test_an_interrupt_before_the_queue_leaves_no_ghost_in_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pool, _ = make_pool(max_size=1)
+    held = pool.lend()
+    from unhang.pool.opening import Opening
+
+    def interrupt(self: Opening) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Opening, "grow", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            pool.lend()
+    assert pool.waiting == 0
+    pool.give_back(held)
+    assert pool.lend(timeout=1) is held

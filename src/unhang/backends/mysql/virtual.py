@@ -255,7 +255,7 @@ class VirtualConnection:
             raise
         if self._lease is None:  # nothing in it that would have to be held
             self._done_with(lease, inserted=False)
-        elif kind is _WRITE and cursor.lastrowid:
+        elif (kind is _WRITE and cursor.lastrowid) or (kind is Kind.OTHER and _may_insert(query)):
             self._has_inserted = True
         return result
 
@@ -635,8 +635,19 @@ def _may_look_back(kind: Kind, query: Any) -> bool:
 
 
 def _reads_insert_id(query: Any) -> bool:
+    text = _lower(query)
+    return "insert_id" in text or "identity" in text
+
+
+def _may_insert(query: Any) -> bool:
+    """Whether a statement of no known kind may have set LAST_INSERT_ID()."""
+    words = ("insert", "replace", "call", "execute", "load")
+    return any(word in _lower(query) for word in words)
+
+
+def _lower(query: Any) -> str:
     text = query.decode(errors="replace") if isinstance(query, bytes) else str(query)
-    return "insert_id" in text.lower() or "identity" in text.lower()
+    return text.lower()
 
 
 def _are_bad(lease: PooledConnection, query: Any, args: Any) -> bool:
