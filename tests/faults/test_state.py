@@ -112,6 +112,8 @@ def test_unread_rows_never_reach_the_next_borrower(database: Database) -> None:
     assert unbuffered.fetchone() is not None
     wrapper.close()
     assert fetch(database.wrapper(max_size=1), "SELECT 42") == ((42,),)
+    del unbuffered
+    gc.collect()
 
 
 def test_a_second_result_set_never_reaches_the_next_borrower(database: Database) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -10,7 +11,7 @@ from typing import Any
 import django
 from django.apps import apps
 from django.conf import settings
-from django.db import transaction
+from django.db import DatabaseError, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from unhang.lab import Server
@@ -114,6 +115,8 @@ class Database:
     def close(self) -> None:
         """Close every pool that was made."""
         for wrapper in self._wrappers:
+            with contextlib.suppress(DatabaseError):  # those of other threads go with them
+                wrapper.close()
             pool = wrapper.pool
             wrapper.forget_pool()
             if pool is not None:
