@@ -44,8 +44,9 @@ if [ ! "$second/.ready" -nt pyproject.toml ] || [ ! "$second/.ready" -nt constra
 fi
 echo "== $(says "$second")"
 if [ $# -eq 0 ]; then
-    set -- -q -n 2 -m "not slow" --ignore=tests/unit/monitor
-    # What is about servers alone is the same under any Django.
+    set -- -q -n 2 -m "not slow"
+    # What is about servers, texts or files alone is the same under any Django.
+    for room in change lab monitor mysql rules web; do set -- "$@" --ignore="tests/unit/$room"; done
     for subject in lab_guardian lab_proxy lab_server monitor_refused monitor_sample monitor_watch; do
         set -- "$@" --ignore="tests/server/test_$subject.py"
     done

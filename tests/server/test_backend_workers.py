@@ -22,6 +22,8 @@ from unhang import lab
 from unhang.lab import Server, Site
 from unhang.lab.project import SHOP
 
+pytestmark = pytest.mark.slow
+
 ENGINE = "unhang.backends.mysql"
 
 
