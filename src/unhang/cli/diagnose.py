@@ -121,14 +121,26 @@ def print_survey(survey: Survey) -> None:
             out.print(f"{name} {seconds(variable.value)} [dim]({origin})[/]")
     for alias in survey.aliases:
         out.print(
-            f"Django [bold]{escape(alias.name)}[/]: CONN_MAX_AGE {seconds(alias.conn_max_age)}"
-            f" · CONN_HEALTH_CHECKS {alias.conn_health_checks} · {escape(alias.engine)}"
+            f"Django [bold]{escape(alias.name)}[/]: {_how_kept(alias)} · {escape(alias.engine)}"
             + _own_wait(alias)
         )
     out.print(_session_line(survey))
     if survey.sessions:
         out.print(_session_table(survey.sessions))
     out.print()
+
+
+def _how_kept(alias: Alias) -> str:
+    """What decides how long its connections live."""
+    pool = alias.own_pool
+    if pool is None or pool.problem:
+        return (
+            f"CONN_MAX_AGE {seconds(alias.conn_max_age)}"
+            f" · CONN_HEALTH_CHECKS {alias.conn_health_checks}"
+        )
+    return _("pool of at most {count} a process, leases by {lease}").format(
+        count=pool.max_size, lease=pool.lease
+    )
 
 
 def _own_wait(alias: Alias) -> str:
