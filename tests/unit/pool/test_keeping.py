@@ -179,3 +179,19 @@ def test_a_fork_while_another_thread_holds_the_lock_leaves_a_pool_that_works() -
                 os._exit(ok)
     _, status = os.waitpid(child, 0)
     assert os.waitstatus_to_exitcode(status) == 0
+
+
+def test_a_fork_waits_at_the_gate_until_a_connect_is_over() -> None:
+    """A C library may hold a lock of its own meanwhile, which the child would inherit for ever."""
+    pool, driver = make_pool()
+    driver.gate.clear()
+    borrower = threading.Thread(target=lambda: pool.give_back(pool.lend()))
+    borrower.start()
+    until(lambda: pool.stats().connecting == 1)
+    threading.Timer(0.2, driver.gate.set).start()
+    child = os.fork()
+    if child == 0:
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert driver.gate.is_set(), "the fork came in the middle of the connect"
+    borrower.join(5)
