@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -28,6 +27,8 @@ TEST_RUNNER = "django_suite.recorder.Runner"
 """
 # Django 6 has another default, and its tests count on it.
 _OLD_AUTO_FIELD: Final = 'DEFAULT_AUTO_FIELD = "django.db.models.AutoField"\n'
+_NOT_LOADED: Final = "unittest.loader._FailedTest."
+_LOG_LINES: Final = 15
 _DUMP: Final = "from django_suite import dump\n\ndump.main()\n"
 _PYMYSQL: Final = "import pymysql\n\npymysql.install_as_MySQLdb()\n"
 
@@ -74,14 +75,15 @@ class Suite:
     def run(self, backend: Backend, server: Server) -> outcomes.Run:
         """Run it for one backend."""
         home = self.logs / backend.name
-        home.mkdir(parents=True)
+        home.mkdir(parents=True, exist_ok=True)
+        record = home / "outcomes.jsonl"
+        record.unlink(missing_ok=True)
         self._prepare(home, backend, server)
         began, connections = time.monotonic(), _connections(server)
-        code = self._execute(home)
+        code = self._execute(home, record)
         seconds = time.monotonic() - began
         # The look at the counter is a connection, too.
         connections = _connections(server) - connections - 1
-        record = home / "outcomes.jsonl"
         lines = record.read_text(encoding="utf-8").splitlines() if record.exists() else []
         found, ran = outcomes.read(lines)
         trouble = _trouble(code, found, home / "output.log")
@@ -105,29 +107,20 @@ class Suite:
         if self.driver == "pymysql" and backend.name == "stock":
             # runtests.py imports MySQLdb before any settings; ours chooses its driver itself.
             (home / "sitecustomize.py").write_text(_PYMYSQL, encoding="utf-8")
-        if shutil.which("mysqldump") is None:
-            dump = home / "mysqldump"
-            dump.write_text(f"#!{sys.executable}\n{_DUMP}", encoding="utf-8")
-            dump.chmod(0o755)
+        dump = home / "mysqldump"
+        dump.write_text(f"#!{sys.executable}\n{_DUMP}", encoding="utf-8")
+        dump.chmod(0o755)
 
-    def _execute(self, home: Path) -> int | None:
+    def _execute(self, home: Path, record: Path) -> int | None:
         """The suite's exit code; `None` if it did not end in time."""
         command = [sys.executable, "runtests.py", "--settings=suite_settings", "--noinput"]
         command += [f"--parallel={self.parallel}", *self.labels]
-        path = [str(home), str(_SCRIPTS), os.environ.get("PYTHONPATH", "")]
-        environment = {
-            **os.environ,
-            "PATH": os.pathsep.join([os.environ.get("PATH", os.defpath), str(home)]),
-            "PYTHONPATH": os.pathsep.join(filter(None, path)),
-            "UNHANG_DRIVER": self.driver,
-            outcomes.FILE_VARIABLE: str(home / "outcomes.jsonl"),
-        }
         with (home / "output.log").open("wb") as log:
             # A session of its own, so that what tests start can be ended with it.
             process = subprocess.Popen(
                 command,
                 cwd=self.tests,
-                env=environment,
+                env=self._environment(home, record),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -142,6 +135,17 @@ class Suite:
                     os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
 
+    def _environment(self, home: Path, record: Path) -> dict[str, str]:
+        python_path = [str(home), str(_SCRIPTS), os.environ.get("PYTHONPATH", "")]
+        return {
+            **os.environ,
+            # Last: a real mysqldump comes first.
+            "PATH": os.pathsep.join([os.environ.get("PATH", os.defpath), str(home)]),
+            "PYTHONPATH": os.pathsep.join(filter(None, python_path)),
+            "UNHANG_DRIVER": self.driver,
+            outcomes.FILE_VARIABLE: str(record),
+        }
+
 
 def _connections(server: Server) -> int:
     (row,) = server.execute("SHOW GLOBAL STATUS LIKE 'Connections'")
@@ -149,10 +153,13 @@ def _connections(server: Server) -> int:
 
 
 def _trouble(code: int | None, found: Mapping[str, outcomes.Outcome], log: Path) -> str:
+    missing = [test.rpartition(".")[2] for test in found if test.startswith(_NOT_LOADED)]
+    if missing:
+        return f"these labels cannot be loaded: {', '.join(missing)}"
+    if code in (0, 1) and found:
+        return ""
+    end = "\n".join(log.read_text(errors="replace").splitlines()[-_LOG_LINES:])
     if code is None:
         hanging = [test for test, outcome in found.items() if outcome.name == "started"]
-        return f"it did not end in time; running were {', '.join(hanging) or 'no tests'}; see {log}"
-    if not found or code not in (0, 1):
-        end = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
-        return f"it ended with code {code} after {len(found)} tests; see {log}\n{end}"
-    return ""
+        return f"it did not end in time; running: {', '.join(hanging) or 'no test'}\n{end}"
+    return f"it ended with code {code} after {len(found)} tests\n{end}"

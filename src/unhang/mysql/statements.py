@@ -53,11 +53,14 @@ def kind_of(sql: str | bytes) -> Kind:
     return _kept_kind(sql) if len(sql) <= _LONGEST_KEPT else _kind(sql)
 
 
+# Spaces and comments, read in linear time.
+_GAP: Final = r"(?:\s++|/\*[^*]*+(?:\*(?!/)[^*]*+)*+\*/)*+"
 _LOOKS_BACK: Final = re.compile(
-    r"""(?:last_insert_id|found_rows|row_count)(?:\s|/\*.*?\*/)*\((?:\s|/\*.*?\*/)*\)
-    | @@\s*(?:\w+\s*\.\s*)?(?:identity|last_insert_id|insert_id|warning_count|error_count|last_gtid)
+    rf"""(?:last_insert_id|found_rows|row_count){_GAP}\({_GAP}\)
+    | @@{_GAP}(?:\w++{_GAP}\.{_GAP})?+
+      (?:identity|last_insert_id|insert_id|warning_count|error_count|last_gtid)
     | \bdiagnostics\b""",
-    re.IGNORECASE | re.VERBOSE | re.DOTALL,
+    re.IGNORECASE | re.VERBOSE,
 )
 
 

@@ -11,7 +11,7 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from unhang.mysql import functions, statements
-from unhang.mysql.statements import Kind, kind_of
+from unhang.mysql.statements import Kind, kind_of, looks_back
 
 BOOK = "`book`.`id`, `book`.`title`, `book`.`data`"
 
@@ -556,3 +556,31 @@ def test_threads_share_what_is_kept() -> None:
     for thread in threads:
         thread.join()
     assert wrong == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "SET @id = LAST_INSERT_ID()",
+        "set @id = last_insert_id /* a */ ( /* * */ )",
+        "DO FOUND_ROWS( )",
+        "SET @n = ROW_COUNT()",
+        "SET @id = @@identity",
+        "SET @id = @@session . last_insert_id",
+        "GET DIAGNOSTICS @n = NUMBER",
+        b"SET @id = LAST_INSERT_ID()",
+    ],
+)
+def test_a_statement_that_looks_back_is_known_by_its_text(text: str | bytes) -> None:
+    assert looks_back(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["UPDATE s SET id = LAST_INSERT_ID(id + 1)", "SET @row_count = 1", "SET @x = 1", ""]
+)
+def test_a_statement_that_only_looks_forward_is_not_held_back(text: str) -> None:
+    assert not looks_back(text)
+
+
+def test_comments_in_a_row_take_no_exponential_time() -> None:
+    assert not looks_back("last_insert_id" + "/**/" * 20_000)
