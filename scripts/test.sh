@@ -31,17 +31,22 @@ suite() {
     return $code
 }
 
+# The second interpreter gets its packages while the first one's tests wait for servers.
+other=$(other_python)
+second=.venv-other
+setting_up=
+if [ -n "$other" ] && { [ ! "$second/.ready" -nt pyproject.toml ] \
+    || [ ! "$second/.ready" -nt constraints.txt ]; }; then
+    nice scripts/setup.sh "$other" "$second" &
+    setting_up=$!
+fi
 echo "== $(says "$venv")"
 suite "$venv" "$@"; code=$?
-other=$(other_python)
 if [ -z "$other" ]; then
     echo "== SKIPPED: no second Python here (3.11 for Django 5.2, 3.12 or newer for the newest Django)"
     exit $code
 fi
-second=.venv-other
-if [ ! "$second/.ready" -nt pyproject.toml ] || [ ! "$second/.ready" -nt constraints.txt ]; then
-    scripts/setup.sh "$other" "$second" || exit 1
-fi
+[ -z "$setting_up" ] || wait "$setting_up" || exit 1
 echo "== $(says "$second")"
 if [ $# -eq 0 ]; then
     set -- -q -n 2 -m "not slow"
