@@ -508,3 +508,23 @@ def test_geodjango_works_on_the_same_pool(shared_server: Server) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "['POINT (1 1)'] False"
+
+
+def test_pymysql_in_the_place_of_mysqldb_keeps_one_set_of_exceptions() -> None:
+    program = (
+        "import unhang.backends.mysql.which_driver, MySQLdb, pymysql\n"
+        "from MySQLdb.constants import CLIENT\n"
+        "from MySQLdb.converters import conversions\n"
+        "from MySQLdb.connections import Connection\n"
+        "import MySQLdb.err\n"
+        "assert MySQLdb.err.OperationalError is pymysql.err.OperationalError\n"
+        "assert pymysql.OperationalError is pymysql.err.OperationalError\n"
+        "assert Connection is pymysql.connections.Connection\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"UNHANG_DRIVER": "pymysql"},
+    )
+    assert done.returncode == 0, done.stderr

@@ -5,9 +5,12 @@ Imported before anything of Django's MySQL backend.
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import os
+import pkgutil
 import sys
+from types import ModuleType
 
 from django.core.exceptions import ImproperlyConfigured
 
@@ -52,6 +55,20 @@ def install() -> None:
             "or pip install PyMySQL, which needs no compiler."
         ) from error
     pymysql.install_as_MySQLdb()
+    _share_submodules(pymysql)
+
+
+def _share_submodules(package: ModuleType) -> None:
+    """Let `MySQLdb.err` be `pymysql.err`.
+
+    Python would load the file a second time under the other name, and put it in the place of the
+    first: code that catches `pymysql.err.OperationalError` would then miss what PyMySQL raises.
+    """
+    for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+        if ".tests" in found.name:
+            continue
+        alias = "MySQLdb" + found.name.removeprefix(package.__name__)
+        sys.modules.setdefault(alias, importlib.import_module(found.name))
 
 
 def _is_gevent_patched() -> bool:
