@@ -20,33 +20,19 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 import MySQLdb as Database
-from MySQLdb.connections import Connection
 
 from unhang.backends.mysql.adapter import MysqlDriver
 from unhang.backends.mysql.cursor import VirtualCursor
+from unhang.backends.mysql.facade import DriverFacade
+from unhang.backends.mysql.hindsight import NOBODYS, Hindsight, may_insert, may_look_back
 from unhang.mysql import errorcodes
-from unhang.mysql.statements import Kind, kind_of, looks_back
+from unhang.mysql.statements import Kind, kind_of
 from unhang.pool import Pool, PooledConnection, PoolTimeout
 
 logger = logging.getLogger("unhang.backends.mysql")
 
 _CR_SERVER_GONE: Final = 2006
 _HARDLY_SECONDS: Final = 0.1
-_NOBODYS: Final = (
-    "This reads what an earlier statement left in its session, and there was none, or another "
-    "borrower has had that connection since. Run both statements inside one transaction.atomic()."
-)
-_HARMLESS: Final = frozenset(
-    {"errno", "error", "field_count", "get_character_set_info", "get_host_info", "get_proto_info"}
-    | {"info", "sqlstate", "stat", "warning_count"}
-)
-"""Methods that only look."""
-
-_ATTRIBUTES: Final = frozenset(
-    {"charset", "converter", "db", "decoders", "encoding", "host", "port", "server_status"}
-    | {"server_version", "user"}
-)
-"""What the drivers' connections set when they are made."""
 
 
 class Transaction(enum.Enum):
@@ -71,7 +57,7 @@ _COMMIT_NOTHING: Final = frozenset({Kind.READ, Kind.READ_SESSION, Kind.WRITE, Ki
 what follows would be committed statement by statement."""
 
 
-class VirtualConnection:
+class VirtualConnection(DriverFacade):
     """Looks like a connection of the driver; costs nothing to hold.
 
     Args:
@@ -84,15 +70,11 @@ class VirtualConnection:
         "__weakref__",
         "_autocommit",
         "_driver",
-        "_has_inserted",
-        "_inserted",
-        "_inserted_uses",
+        "_hindsight",
         "_is_closed",
         "_is_doubtful",
         "_is_shared",
         "_keeps",
-        "_last",
-        "_last_uses",
         "_lease",
         "_pin",
         "_pool",
@@ -112,13 +94,7 @@ class VirtualConnection:
         self._pin = ""
         self._is_doubtful = False
         self._is_closed = False
-        # The connections of the last statement and of the last new row, to find them again; and
-        # whether the session we hold is the one with our row.
-        self._last: PooledConnection | None = None
-        self._last_uses = 0
-        self._inserted: PooledConnection | None = None
-        self._inserted_uses = 0
-        self._has_inserted = False
+        self._hindsight = Hindsight()
 
     def __repr__(self) -> str:
         held = f"holds a connection: {self.why_held}" if self._lease is not None else "holds none"
@@ -209,27 +185,17 @@ class VirtualConnection:
             if not lease.is_gone and (not careful or lease.raw.is_quiet()):
                 return lease
             self._pool.discard(lease)
-            self._has_inserted = False
+            self._hindsight.has_inserted = False
         return self._pool.lend(careful=careful)
 
     def _done_with(self, lease: PooledConnection, *, inserted: bool) -> None:
         if self._keeps:
-            inserted = inserted or self._has_inserted
+            inserted = inserted or self._hindsight.has_inserted
             self._hold(lease)
-            self._has_inserted = inserted
+            self._hindsight.has_inserted = inserted
             return
-        self._remember(lease, inserted=inserted)
+        self._hindsight.remember(lease, inserted=inserted)
         self._pool.give_back(lease)
-
-    def _remember(self, lease: PooledConnection, *, inserted: bool) -> None:
-        """Whose session has what this statement left."""
-        if inserted or self._continues_insert(lease):
-            self._inserted, self._inserted_uses = lease, lease.uses
-        self._last, self._last_uses = lease, lease.uses
-
-    def _continues_insert(self, lease: PooledConnection) -> bool:
-        """Whether nobody else had this connection since we inserted a row over it."""
-        return lease is self._inserted and lease.uses == self._inserted_uses + 1
 
     def _timed_out(self, sent: float) -> bool:
         # The application's own read_timeout has ended it, and the server may still be at it.
@@ -255,8 +221,8 @@ class VirtualConnection:
             raise
         if self._lease is None:  # nothing in it that would have to be held
             self._done_with(lease, inserted=False)
-        elif (kind is _WRITE and cursor.lastrowid) or (kind is Kind.OTHER and _may_insert(query)):
-            self._has_inserted = True
+        elif (kind is _WRITE and cursor.lastrowid) or (kind is Kind.OTHER and may_insert(query)):
+            self._hindsight.has_inserted = True
         return result
 
     def _failed(
@@ -283,8 +249,8 @@ class VirtualConnection:
 
     def _lease_for(self, kind: Kind, query: Any = "") -> PooledConnection:
         self._check_usable()
-        if self._lease is not None:
-            self._check_looks_back(kind, query)
+        if self._lease is not None and self._hindsight.is_somebody_elses(kind, query):
+            raise Database.NotSupportedError(NOBODYS)
         if not self._autocommit:
             lease = self._in_transaction(kind, query)
         elif self._lease is not None:
@@ -299,22 +265,12 @@ class VirtualConnection:
 
     def _lend(self, kind: Kind, query: Any, seconds: float | None = None) -> PooledConnection:
         """Any connection, unless the statement looks back at what an earlier one left."""
-        if not _may_look_back(kind, query):
+        if not may_look_back(kind, query):
             return self._pool.lend(seconds)
-        if _reads_insert_id(query):
-            lease, uses = self._inserted, self._inserted_uses
-        else:
-            lease, uses = self._last, self._last_uses
+        lease, uses = self._hindsight.wanted(query)
         if lease is None or not self._pool.lend_again(lease, uses):
-            raise Database.NotSupportedError(_NOBODYS)
+            raise Database.NotSupportedError(NOBODYS)
         return lease
-
-    def _check_looks_back(self, kind: Kind, query: Any) -> None:
-        """The session we hold had other borrowers before: theirs must not be taken for ours."""
-        if self._has_inserted or not _may_look_back(kind, query):
-            return
-        if _reads_insert_id(query):
-            raise Database.NotSupportedError(_NOBODYS)
 
     def _check_usable(self) -> None:
         if self._is_closed:
@@ -444,7 +400,7 @@ class VirtualConnection:
 
     def _hold(self, lease: PooledConnection) -> None:
         if self._lease is not lease:
-            self._has_inserted = self._continues_insert(lease)
+            self._hindsight.has_inserted = self._hindsight.continues_insert(lease)
         self._lease = lease
         # Weakly: a wrapper that is dropped in the middle must be able to go, and its lease with it.
         lease.holder = weakref.ref(self)
@@ -466,7 +422,7 @@ class VirtualConnection:
         """Give the connection back; there must be neither a transaction nor state in it."""
         lease, self._lease = self._lease, None
         if lease is not None:
-            self._remember(lease, inserted=self._has_inserted)
+            self._hindsight.remember(lease, inserted=self._hindsight.has_inserted)
             self._pool.give_back(lease)
 
     def end_request(self) -> None:
@@ -479,7 +435,7 @@ class VirtualConnection:
     ) -> bool:
         """End a lease after an error. Returns whether the connection was lost, and only that."""
         if self._is_sound(lease, error, query, args):
-            self._remember(lease, inserted=False)
+            self._hindsight.remember(lease, inserted=False)
             self._pool.give_back(lease)
             return False
         self._pool.discard(lease)
@@ -534,7 +490,13 @@ class VirtualConnection:
         if lease is not None and not _is_ending():
             self._pool.abandon(lease)
 
-    # ---- what code expects of a driver's connection ----
+    # ---- what code expects of a driver's connection; the rest is in DriverFacade ----
+
+    def __enter__(self) -> VirtualConnection:
+        return self
+
+    def __exit__(self, *_exc_info: object) -> None:
+        self.close()
 
     def cursor(self, *args: Any, **kwargs: Any) -> Any:
         """A cursor. With a cursor class of the driver, that one, and the connection is pinned."""
@@ -589,65 +551,6 @@ class VirtualConnection:
             raise
         self._pool.give_back(lease)
         return result
-
-    def escape(self, *args: Any) -> Any:
-        """Escape a value for SQL."""
-        return self.briefly(lambda connection: connection.escape(*args))
-
-    def escape_string(self, text: Any) -> Any:
-        """Escape a string for SQL."""
-        return self.briefly(lambda connection: connection.escape_string(text))
-
-    def literal(self, value: Any) -> Any:
-        """A value as SQL."""
-        return self.briefly(lambda connection: connection.literal(value))
-
-    def get_server_info(self) -> str:
-        """The server's version."""
-        return str(self.briefly(lambda connection: connection.get_server_info()))
-
-    def character_set_name(self) -> str:
-        """The character set of the client."""
-        return str(self.briefly(lambda connection: connection.character_set_name()))
-
-    @property
-    def encoders(self) -> Any:
-        """The driver's mapping of types to functions that make SQL of them."""
-        return self.briefly(lambda connection: connection.encoders)
-
-    def __enter__(self) -> VirtualConnection:
-        return self
-
-    def __exit__(self, *_exc_info: object) -> None:
-        self.close()
-
-    def __getattr__(self, name: str) -> Any:
-        if name in _HARMLESS:
-            return lambda *args: self.briefly(lambda connection: getattr(connection, name)(*args))
-        # Code that only asks whether there is such an attribute must not get a lease for it.
-        if name.startswith("_") or not (hasattr(Connection, name) or name in _ATTRIBUTES):
-            raise AttributeError(f"{Connection.__qualname__!r} has no attribute {name!r}")
-        return getattr(self.raw(name), name)
-
-
-def _may_look_back(kind: Kind, query: Any) -> bool:
-    return kind is Kind.READ_SESSION or (kind is Kind.OTHER and looks_back(query))
-
-
-def _reads_insert_id(query: Any) -> bool:
-    text = _lower(query)
-    return "insert_id" in text or "identity" in text
-
-
-def _may_insert(query: Any) -> bool:
-    """Whether a statement of no known kind may have set LAST_INSERT_ID()."""
-    words = ("insert", "replace", "call", "execute", "load")
-    return any(word in _lower(query) for word in words)
-
-
-def _lower(query: Any) -> str:
-    text = query.decode(errors="replace") if isinstance(query, bytes) else str(query)
-    return text.lower()
 
 
 def _are_bad(lease: PooledConnection, query: Any, args: Any) -> bool:
