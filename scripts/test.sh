@@ -52,7 +52,7 @@ if [ $# -eq 0 ]; then
     set -- -q -n 2 -m "not slow"
     # What is about servers, texts or files alone is the same under any Django.
     for room in change lab monitor mysql rules web; do set -- "$@" --ignore="tests/unit/$room"; done
-    for subject in lab_guardian lab_load lab_proxy lab_server monitor_refused monitor_sample \
+    for subject in change lab_guardian lab_load lab_proxy lab_server monitor_refused monitor_sample \
         monitor_watch watch; do
         set -- "$@" --ignore="tests/server/test_$subject.py"
     done
