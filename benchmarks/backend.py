@@ -96,7 +96,7 @@ class Contender:
 @contextmanager
 def contenders() -> Iterator[tuple[Server, dict[str, Contender]]]:
     """All of them, on one server."""
-    with lab.server("mariadb", max_connections=500) as server:
+    with lab.server("mariadb", max_connections=1500) as server:
         server.execute("CREATE DATABASE bench")
         server.execute(
             "CREATE TABLE bench.django_content_type (id INT PRIMARY KEY AUTO_INCREMENT, "
