@@ -11,10 +11,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from django.apps import AppConfig
+from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning, register
 from django.db import connections
 from django.db.backends.signals import connection_created
 
+from unhang.lanes.settings import parse_lanes
 from unhang.mysql.engine import OWN_ENGINE, STOCK_ENGINES, is_mysql_engine
 from unhang.mysql.init_command import transaction_conflicts
 from unhang.pool.options import OptionError, parse_options
@@ -52,6 +54,26 @@ def check_connection_receivers(
         )
         for name in _receivers()
     ]
+
+
+@register()
+def check_lanes(
+    app_configs: Sequence[AppConfig] | None,  # noqa: ARG001 - the signature Django calls
+    **kwargs: Any,  # noqa: ARG001
+) -> list[CheckMessage]:
+    """The lanes that the settings name."""
+    given = getattr(settings, "UNHANG", None)
+    try:
+        parse_lanes(given.get("LANES") if isinstance(given, Mapping) else None)
+    except OptionError as error:
+        return [
+            Error(
+                f'UNHANG["LANES"]: {error}',
+                hint="The options are in unhang's documentation, under Settings.",
+                id="unhang.E005",
+            )
+        ]
+    return []
 
 
 def _messages(alias: str, database: Mapping[str, Any]) -> Iterator[CheckMessage]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
+from unhang.lanes import Lanes
 from unhang.pool import PoolStats, process
 from unhang.pool.connection import LEASE_SECONDS
 
@@ -32,15 +33,39 @@ COUNTERS: Final = {
     "reclaimed": "Leases of threads that ended with them.",
     "pins": "Leases kept for the state of their session.",
     "repeats": "Reads run again after their connection was lost.",
+    "ended": "Reads ended on the server, since nobody waited for them any more.",
 }
 
 PREFIX: Final = "unhang_pool_"
+
+LANE_PREFIX: Final = "unhang_lane_"
+
+LANE_GAUGES: Final = {
+    "running": "Statements that run in a lane.",
+    "waiting": "Statements that wait for a place in a lane.",
+}
+
+LANE_COUNTERS: Final = {
+    "admitted": "Statements that got a place in their lane.",
+    "waits": "Statements that had to wait for their lane.",
+    "wait_seconds": "Time that statements waited which got a place.",
+    "refused": "Statements that were refused at once, since their lane was full.",
+    "timeouts": "Statements that waited for their lane in vain.",
+}
+
+LEDGER_COUNTERS: Final = {
+    "learned": "Statements that turned out to be slow, as this process found.",
+    "forgotten": "Slow statements that became fast again, or were not seen for long.",
+}
 
 
 def names() -> list[str]:
     """Every metric as Prometheus shows it."""
     own = [f"{PREFIX}connections", *(PREFIX + name for name in GAUGES)]
-    return [*own, *(f"{PREFIX}{name}_total" for name in COUNTERS), f"{PREFIX}lease_seconds"]
+    lanes = [LANE_PREFIX + name for name in LANE_GAUGES]
+    lanes += [f"{LANE_PREFIX}{name}_total" for name in (*LANE_COUNTERS, *LEDGER_COUNTERS)]
+    counters = [f"{PREFIX}{name}_total" for name in COUNTERS]
+    return [*own, *counters, f"{PREFIX}lease_seconds", *lanes]
 
 
 class PoolCollector:
@@ -80,6 +105,28 @@ class PoolCollector:
         for name, group in by_name.items():
             histogram.add_metric([name], _buckets(group), _sum(group, "lease_seconds"))
         yield histogram
+        yield from _lanes(GaugeMetricFamily, CounterMetricFamily)
+
+
+def _lanes(gauge: Any, counter: Any) -> Iterator[Any]:
+    """The metric families of all lanes of this process."""
+    owners = [one for one in process.kept() if isinstance(one, Lanes)]
+    found = [stats for lanes in owners for stats in lanes.stats()]
+    labels = sorted({(stats.pool, stats.lane) for stats in found})
+    families = [(gauge, name, text) for name, text in LANE_GAUGES.items()]
+    families += [(counter, name, text) for name, text in LANE_COUNTERS.items()]
+    for kind, name, text in families:
+        family = kind(LANE_PREFIX + name, text, labels=["pool", "lane"])
+        for label in labels:
+            values = [getattr(s, name) for s in found if (s.pool, s.lane) == label]
+            family.add_metric(list(label), float(sum(values)))
+        yield family
+    for name, text in LEDGER_COUNTERS.items():
+        family = counter(LANE_PREFIX + name, text, labels=["pool"])
+        for pool in sorted({lanes.pool.name for lanes in owners}):
+            values = [getattr(own.ledger, name) for own in owners if own.pool.name == pool]
+            family.add_metric([pool], float(sum(values)))
+        yield family
 
 
 _registered: list[object] = []

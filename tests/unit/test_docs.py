@@ -5,8 +5,10 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import inspect
+import json
 import re
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from types import ModuleType
 from typing import get_args
@@ -19,7 +21,7 @@ from unhang import checks, errors, metrics
 from unhang.change import journal, steps
 from unhang.cli import main, rollback, verify
 from unhang.monitor.metrics import METRICS, label
-from unhang.pool.options import NAMES, PoolOptions
+from unhang.pool.options import NAMES, PoolOptions, SlowLane
 from unhang.rules import catalogue
 
 ROOT = Path(__file__).parents[2]
@@ -131,14 +133,19 @@ def test_every_metric_is_documented_with_its_unit() -> None:
 
 def test_every_pool_option_is_documented_with_its_default() -> None:
     text, defaults = read("pool-options.md"), PoolOptions()
-    for name in NAMES:
-        value = getattr(defaults, name)
-        shown = f'`"{value}"`' if isinstance(value, str) else f"{value:g}"
+    values = {name: getattr(defaults, name) for name in NAMES} | asdict(SlowLane())
+    assert values["slow_lane"] == SlowLane(), "which is what True stands for"
+    values["slow_lane"] = True
+    for name, value in values.items():
+        shown = f"`{json.dumps(value)}`" if isinstance(value, str | bool) else f"{value:g}"
+        shown = shown.replace("true", "True")
         assert re.search(rf"^\| `{name}` \| {re.escape(shown)}( s)? \|", text, re.MULTILINE), name
 
 
 def test_every_pool_metric_is_documented() -> None:
-    named = set(re.findall(r"^\| `(unhang_pool_\w+)` \|", read("metrics.md"), re.MULTILINE))
+    named = set(
+        re.findall(r"^\| `(unhang_(?:pool|lane)_\w+)` \|", read("metrics.md"), re.MULTILINE)
+    )
     assert named == set(metrics.names())
 
 

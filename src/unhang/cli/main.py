@@ -26,6 +26,7 @@ VERBS: Final = (
     "rollback",
     "watch",
     "compare",
+    "lanes",
     "demo",
 )
 

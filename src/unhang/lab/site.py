@@ -176,6 +176,8 @@ class Site:
         return os.environ | {
             **chosen,
             "DJANGO_SETTINGS_MODULE": self.settings_module,
+            # A site is a host of its own, and leaves nothing behind.
+            "UNHANG_LANES_DIR": str(self._workspace.path),
             # Python takes cached bytecode for fresh when the source has the same size and the same
             # second, as settings edited twice in a row may have.
             "PYTHONDONTWRITEBYTECODE": "1",

@@ -50,20 +50,37 @@ class PhysicalConnection:
         cursor: A buffered cursor of it, kept, since making one costs as much as running it.
         idle_limit: Seconds after which the server may end it when idle; set by whoever knows.
         role: The role it began with, once known: a reset does not take SET ROLE back.
+        session_id: The server's number of it.
+        local_port: Of its socket; 0 for a unix socket.
+        user: The account's name.
     """
 
-    __slots__ = ("_fd", "_inode", "_poll", "connection", "cursor", "idle_limit", "role")
+    __slots__ = (
+        "_fd",
+        "_inode",
+        "_poll",
+        "connection",
+        "cursor",
+        "idle_limit",
+        "local_port",
+        "role",
+        "session_id",
+        "user",
+    )
 
     def __init__(self, connection: Any) -> None:
         self.connection = connection
         self.cursor = connection.cursor()
         self.idle_limit = math.inf
         self.role: object = _UNKNOWN
+        self.session_id = int(connection.thread_id())
+        self.user = ""
         self._fd = _file_descriptor(connection)
         self._inode = os.fstat(self._fd).st_ino
         # mysqlclient leaves the socket open in programs that this process executes: the session
         # would outlive us.
         os.set_inheritable(self._fd, False)
+        self.local_port = _local_port(self._fd)
         _set_keepalive(self._fd)
         poller = _real_poll()()
         poller.register(self._fd, select.POLLIN | getattr(select, "POLLRDHUP", 0))
@@ -209,6 +226,12 @@ def abandon(physical: PhysicalConnection) -> None:
 def _file_descriptor(connection: Any) -> int:
     fileno = getattr(connection, "fileno", None)
     return int(fileno() if fileno is not None else connection._sock.fileno())
+
+
+def _local_port(fd: int) -> int:
+    with socket.socket(fileno=os.dup(fd)) as ours:
+        is_tcp = ours.family in (socket.AF_INET, socket.AF_INET6)
+        return int(ours.getsockname()[1]) if is_tcp else 0
 
 
 def _set_keepalive(fd: int) -> None:

@@ -11,7 +11,7 @@ finally:
 from unhang.pool.connection import PooledConnection
 from unhang.pool.driver import Driver
 from unhang.pool.errors import PoolClosed, PoolError, PoolOverloaded, PoolTimeout
-from unhang.pool.options import OptionError, PoolOptions, parse_options
+from unhang.pool.options import OptionError, PoolOptions, SlowLane, parse_options
 from unhang.pool.pool import Pool
 from unhang.pool.stats import PoolStats
 
@@ -26,5 +26,6 @@ __all__ = [
     "PoolStats",
     "PoolTimeout",
     "PooledConnection",
+    "SlowLane",
     "parse_options",
 ]

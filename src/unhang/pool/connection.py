@@ -48,6 +48,7 @@ class PooledConnection:
         idle_limit: Seconds after which the server may have ended it.
         owner: The thread or greenlet that leased it.
         holder: What the borrower put there to say whether the lease may outlive that thread.
+        running: What its borrower runs on it now, for whoever watches; the pool never looks.
         uses: Leases so far; changes with each, so that a borrower can tell whether anybody else
             had it in between.
         lease_counts: How many leases fell into each bucket of `LEASE_SECONDS`, and above.
@@ -66,6 +67,7 @@ class PooledConnection:
         "owner",
         "pool",
         "raw",
+        "running",
         "state",
         "uses",
     )
@@ -89,6 +91,7 @@ class PooledConnection:
         self.leased_at = now
         self.owner: Owner | None = None
         self.holder: weakref.ref[Holder] | None = None
+        self.running: Any = None
         self.state = IDLE
         self.uses = 0
         self.lease_seconds = 0.0

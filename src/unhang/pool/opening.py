@@ -112,7 +112,7 @@ class Opening:
     def _failed(self, error: BaseException, retry: bool) -> bool:
         """Whether to try again, after a pause."""
         pool = self._pool
-        pool.ledger.count("connect_errors")
+        pool.counters.count("connect_errors")
         is_transient = pool.driver.is_transient(error)
         with pool.lock:
             self.connecting -= 1

@@ -29,9 +29,10 @@ from unhang.pool.connection import (
     PooledConnection,
     Waiter,
 )
+from unhang.pool.counters import Counters
 from unhang.pool.driver import Driver
 from unhang.pool.errors import PoolClosed, PoolOverloaded, PoolTimeout
-from unhang.pool.ledger import Ledger
+from unhang.pool.line import STANDING_SECONDS, Line
 from unhang.pool.opening import Opening
 from unhang.pool.options import PoolOptions
 from unhang.pool.owners import current_owner
@@ -86,13 +87,14 @@ class Pool:
 
     def _set_up(self) -> None:
         self.lock = threading.Lock()
-        self.ledger = Ledger()
+        self.counters = Counters()
         self._opening = Opening(self)
         # Appending and popping at the right end are atomic: the way of a borrower who finds an
         # idle connection, and back, takes no lock.
         self._idle: deque[PooledConnection] = deque()
         self._all: set[PooledConnection] = set()
-        self._waiters: deque[Waiter] = deque()
+        self._line = Line(self.options.timeout)
+        self._waiters = self._line.waiters
         self._abandoned: deque[tuple[PooledConnection, int]] = deque()
         self._close_at: float | None = None
         self._last_used = -math.inf
@@ -109,7 +111,8 @@ class Pool:
 
         Raises:
             PoolTimeout: None became free, and none could be opened, in time.
-            PoolOverloaded: `max_waiting` borrowers wait already.
+            PoolOverloaded: `max_waiting` borrowers wait already, or so many do for so long that
+                not everybody can be served in time.
             PoolClosed: The pool was closed.
             Exception: What the driver's `connect` raised, if waiting would not help.
         """
@@ -186,14 +189,14 @@ class Pool:
         if not careful and idle_seconds < TRUSTED_SECONDS:
             return True
         if not self.driver.is_alive(connection.raw):
-            self.ledger.count("found_dead")
+            self.counters.count("found_dead")
             return False
         if idle_seconds < PING_AFTER_SECONDS:
             return True
         if self.driver.ping(connection.raw, PING_TIMEOUT_SECONDS):
             return True
         # Its path is cut without a sign. The others went the same way: do not try each in turn.
-        self.ledger.count("found_dead")
+        self.counters.count("found_dead")
         self.drain()
         return False
 
@@ -213,7 +216,7 @@ class Pool:
             try:
                 self._queue(waiter, first_in_line)
                 self._opening.grow()
-                waiter.wait(deadline - self.clock())
+                self._await(waiter, began, deadline)
             except BaseException:
                 self._leave(waiter, hand_on=True)
                 raise
@@ -221,44 +224,52 @@ class Pool:
             if waiter.error is not None:
                 raise waiter.error
             if waiter.connection is None:
-                self._raise_timeout(self.clock() - began)
+                self._raise_unserved(self.clock() - began, deadline)
             connection, now = waiter.connection, self.clock()
             # Idle for no time at all, so this is at most the careful look.
             if self._is_fit_or_closed(connection, connection.idle_since, careful):
-                self.ledger.waited(now - began)
+                self.counters.waited(now - began)
                 return self._leased(connection, now)
             first_in_line = True
+
+    def _await(self, waiter: Waiter, began: float, deadline: float) -> None:
+        """Until served, until the deadline, or until waiting on makes no sense."""
+        patience = self._line.let_go_seconds()
+        while not waiter.is_served:
+            now = self.clock()
+            if now >= deadline or (now - began >= patience and self._lets_go(now)):
+                return
+            waiter.wait(min(deadline, max(began + patience, now + STANDING_SECONDS)) - now)
+
+    def _lets_go(self, now: float) -> bool:
+        # A server that is away may be back within the deadline, and then serves them all at once.
+        with self.lock:
+            return self._line.is_standing(now) and self.connect_error is None
 
     def _queue(self, waiter: Waiter, first_in_line: bool) -> None:
         self._reclaim_abandoned()
         with self.lock:
             if self.is_closed:
                 raise messages.error(self, PoolClosed, f"the pool {self.name!r} is closed")
-            if first_in_line:
-                self._waiters.appendleft(waiter)
-            else:
+            if not first_in_line:
                 self._refuse_if_overloaded()
-                self.ledger.count("waits")
-                self._waiters.append(waiter)
+                self.counters.count("waits")
+            self._line.join(waiter, self.clock(), in_front=first_in_line)
             # One may have been given back between the look at the idle ones and now.
             self._serve_waiters()
 
     def _refuse_if_overloaded(self) -> None:
         limit = self.options.max_waiting
         if limit and len(self._waiters) >= limit:
-            self.ledger.count("overloads")
-            text = (
-                f"pool {self.name!r}: {len(self._waiters)} wait already, as many as max_waiting "
-                f"allows ({self.stats()})"
-            )
-            raise messages.error(self, PoolOverloaded, text)
+            self.counters.count("overloads")
+            raise messages.error(self, PoolOverloaded, messages.too_many(self, len(self._waiters)))
 
     def _leave(self, waiter: Waiter, *, hand_on: bool = False) -> None:
         """Out of the queue; with `hand_on`, what was handed over just now goes to the next one."""
         with self.lock:
             if not waiter.is_served:
                 with contextlib.suppress(ValueError):  # interrupted before it was in
-                    self._waiters.remove(waiter)
+                    self._line.leave(waiter, self.clock())
             elif hand_on and waiter.connection is not None:
                 waiter.connection.state = IDLE
                 self._idle.append(waiter.connection)
@@ -272,15 +283,18 @@ class Pool:
             except IndexError:
                 return
             connection.state = LEASED
-            self._waiters.popleft().serve(connection)
+            self._line.next(self.clock()).serve(connection)
 
     def fail_waiters(self, problem: BaseException) -> None:
         """Let every borrower in the queue raise this. Under the lock."""
         while self._waiters:
             self._waiters.popleft().serve(error=messages.copy_of(problem))
 
-    def _raise_timeout(self, waited: float) -> NoReturn:
-        self.ledger.count("timeouts")
+    def _raise_unserved(self, waited: float, deadline: float) -> NoReturn:
+        if self.clock() < deadline:
+            self.counters.count("overloads")
+            raise messages.error(self, PoolOverloaded, messages.let_go(self, waited))
+        self.counters.count("timeouts")
         cause = self.connect_error
         made = messages.error(self, PoolTimeout, *messages.timeout_args(self, waited))
         raise made from (cause[1] if cause else None)
@@ -332,7 +346,7 @@ class Pool:
         """
         for connection in list(current_owner().held):
             if connection.pool is self and connection.holder is None:
-                self.ledger.count("reclaimed")
+                self.counters.count("reclaimed")
                 self.discard(connection)
 
     def discard(self, connection: PooledConnection) -> None:
@@ -378,14 +392,14 @@ class Pool:
             logger.info("pool %r: reset failed, connection closed: %s", self.name, problem)
             self._close(connection)
             return
-        self.ledger.count("resets")
+        self.counters.count("resets")
         self._admit(connection)
 
     def take_in(self, connection: PooledConnection) -> None:
         """A new connection, fresh from the server."""
         with self.lock:
             self._all.add(connection)
-        self.ledger.count("connects")
+        self.counters.count("connects")
         self._admit(connection)
         process.keeper().start()
 
@@ -400,7 +414,7 @@ class Pool:
         with self.lock:
             if connection in self._all:
                 self._all.remove(connection)
-                self.ledger.retire(connection)
+                self.counters.retire(connection)
             connection.state = GONE
         try:
             self.driver.close(connection.raw)
@@ -419,7 +433,7 @@ class Pool:
             if connection.state is not LEASED or connection.uses != uses:
                 continue  # given back meanwhile, and perhaps leased by somebody else
             if holder is None or not holder.may_outlive_its_thread():
-                self.ledger.count("reclaimed")
+                self.counters.count("reclaimed")
                 self.discard(connection)
 
     # ---- what the keeper does ----
@@ -489,9 +503,24 @@ class Pool:
         return len(self._all)
 
     @property
+    def in_use(self) -> int:
+        """Connections that are not idle."""
+        return max(0, len(self._all) - len(self._idle))
+
+    @property
+    def allowance(self) -> int:
+        """Connections that it may have now."""
+        return self.options.max_size
+
+    @property
     def waiting(self) -> int:
         """Borrowers in the queue."""
         return len(self._waiters)
+
+    @property
+    def seconds_between_leases(self) -> float:
+        """How long it takes, at the moment, until the next one in the queue is served."""
+        return self._line.gap(self.clock())
 
     def connections(self) -> list[PooledConnection]:
         """Those that are open, in no order."""
@@ -515,7 +544,7 @@ class Pool:
         """Its numbers now; counters are since the pool was made, or since the fork."""
         connections = self.connections()
         states = [connection.state for connection in connections]
-        wait_seconds, lease_seconds, lease_counts = self.ledger.times(connections)
+        wait_seconds, lease_seconds, lease_counts = self.counters.times(connections)
         return PoolStats(
             name=self.name,
             min_size=self.options.min_size,
@@ -529,7 +558,7 @@ class Pool:
             wait_seconds=wait_seconds,
             lease_seconds=lease_seconds,
             lease_counts=lease_counts,
-            **self.ledger.totals(connections),
+            **self.counters.totals(connections),
         )
 
     def resize(self, *, min_size: int | None = None, max_size: int | None = None) -> None:

@@ -9,7 +9,7 @@ import queue
 import threading
 import time
 import weakref
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from unhang.pool import owners
 from unhang.pool.background import Background, Task
@@ -25,19 +25,44 @@ _GATE_NAP_SECONDS: Final = 0.001
 _FORK_WAITS_SECONDS: Final = 2.0
 """A connect that takes longer waits for the network, and then holds no lock of a library."""
 
-_pools: list[weakref.ref[Pool]] = []
+
+class Kept(Protocol):
+    """A pool, or what belongs to one."""
+
+    @property
+    def needs_keeper(self) -> bool:
+        """Whether there is anything to look after."""
+
+    def keep(self) -> float:
+        """Look after it. Returns the seconds until the next look."""
+
+    def start_over_in_child(self) -> None:
+        """After a fork, in the child."""
+
+    def close(self) -> None:
+        """At exit."""
 
 
-def register(pool: Pool) -> None:
+_kept: list[weakref.ref[Kept]] = []
+
+
+def register(one: Kept) -> None:
     """Have it kept, and survive forks."""
-    _pools[:] = [known for known in _pools if known() is not None]
-    _pools.append(weakref.ref(pool))
+    _kept[:] = [known for known in _kept if known() is not None]
+    _kept.append(weakref.ref(one))
+
+
+def kept() -> list[Kept]:
+    """All that is kept in this process."""
+    # A copy first: another thread may register one meanwhile.
+    return [one for known in list(_kept) if (one := known()) is not None]
 
 
 def pools() -> list[Pool]:
     """Every pool of this process."""
-    # A copy first: another thread may register one meanwhile.
-    return [pool for known in list(_pools) if (pool := known()) is not None]
+    from unhang.pool.pool import Pool
+
+    return [one for one in kept() if isinstance(one, Pool)]
 
 
 class Keeper:
@@ -74,9 +99,9 @@ class Keeper:
 
     def _work(self) -> None:
         while True:
-            nap = min((_kept(pool) for pool in pools()), default=_LONGEST_NAP_SECONDS)
+            nap = min((_look_after(one) for one in kept()), default=_LONGEST_NAP_SECONDS)
             with self._lock:
-                if not any(pool.needs_keeper for pool in pools()):
+                if not any(one.needs_keeper for one in kept()):
                     self._running = False
                     return
             try:
@@ -87,12 +112,12 @@ class Keeper:
                 pass
 
 
-def _kept(pool: Pool) -> float:
+def _look_after(one: Kept) -> float:
     try:
         with io():
-            return pool.keep()
+            return one.keep()
     except Exception:  # one pool's trouble must not cost the others their keeper
-        logger.exception("pool %r: the keeper failed", pool.name)
+        logger.exception("%r: the keeper failed", one)
         return _LONGEST_NAP_SECONDS
 
 
@@ -174,14 +199,14 @@ def _after_fork_in_child() -> None:
     global _process
     _process = _Process()
     owners.forget_all()
-    for pool in pools():
-        pool.start_over_in_child()
+    for one in kept():
+        one.start_over_in_child()
 
 
 def _say_goodbye() -> None:
     """At exit: end sessions politely, or the server counts them as aborted."""
-    for pool in pools():
-        pool.close()
+    for one in kept():
+        one.close()
 
 
 atexit.register(_say_goodbye)

@@ -23,6 +23,7 @@ class PoolStats:
         reclaimed: Leases taken from threads or greenlets that ended with them.
         pins: Leases that borrowers kept for the state of their session; counted by them.
         repeats: Statements that borrowers ran again on another connection; counted by them.
+        ended: Reads that nobody waited for any more, ended on the server; counted by borrowers.
         lease_seconds: Time that connections were leased, together.
         lease_counts: Leases by duration, in the buckets of `connection.LEASE_SECONDS` and above.
     """
@@ -49,6 +50,7 @@ class PoolStats:
     reclaimed: int
     pins: int
     repeats: int
+    ended: int
     lease_seconds: float
     lease_counts: tuple[int, ...]
 

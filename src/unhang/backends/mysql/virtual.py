@@ -21,10 +21,12 @@ from typing import Any, Final
 
 import MySQLdb as Database
 
+from unhang.backends.mysql import ending
 from unhang.backends.mysql.adapter import MysqlDriver
 from unhang.backends.mysql.cursor import VirtualCursor
 from unhang.backends.mysql.facade import DriverFacade
 from unhang.backends.mysql.hindsight import NOBODYS, Hindsight, may_insert, may_look_back
+from unhang.lanes import Lanes, Running
 from unhang.mysql import errorcodes
 from unhang.mysql.statements import Kind, kind_of
 from unhang.pool import Pool, PooledConnection, PoolTimeout
@@ -48,6 +50,7 @@ class Transaction(enum.Enum):
 
 
 NONE, BEGUN, MANUAL, LOST = Transaction
+_READS: Final = frozenset({Kind.READ, Kind.READ_SESSION})
 _READ, _WRITE, _DDL = Kind.READ, Kind.WRITE, Kind.DDL
 _STATELESS: Final = frozenset({Kind.READ, Kind.WRITE, Kind.DDL})
 """Leave nothing in the session: outside a transaction any connection will do, for each."""
@@ -75,6 +78,7 @@ class VirtualConnection(DriverFacade):
         "_is_doubtful",
         "_is_shared",
         "_keeps",
+        "_lanes",
         "_lease",
         "_pin",
         "_pool",
@@ -85,6 +89,7 @@ class VirtualConnection(DriverFacade):
     def __init__(self, pool: Pool, driver: MysqlDriver, is_shared: Callable[[], bool]) -> None:
         self._pool = pool
         self._driver = driver
+        self._lanes: Lanes | None = driver.lanes
         self._is_shared = is_shared
         self.is_set_up = False
         self._keeps = pool.options.lease == "request"
@@ -144,28 +149,69 @@ class VirtualConnection(DriverFacade):
     def _run_alone(
         self, cursor: VirtualCursor, kind: Kind, query: Any, args: Any, many: bool
     ) -> Any:
-        pool, may_repeat = self._pool, kind is _READ
-        lease = self._take(careful=not may_repeat)
+        pool, may_repeat, lanes = self._pool, kind is _READ, self._lanes
+        running = None if lanes is None else lanes.admit(query, let_go=self.let_go)
+        try:
+            lease = self._take(careful=not may_repeat)
+        except BaseException:
+            self._done(running, ok=False)
+            raise
         began = lease.leased_at
         while True:
             sent = pool.clock()
+            if running is not None:
+                running.since = sent
+                if may_repeat:
+                    running.request = ending.request.get()
+                lease.running = running
             try:
                 physical = lease.raw
-                run = physical.cursor.executemany if many else physical.cursor.execute
-                result = run(query, args)
+                if may_repeat and self._driver.read_prefix and not many:
+                    result = physical.cursor.execute(self._limited(query), args)
+                else:
+                    run = physical.cursor.executemany if many else physical.cursor.execute
+                    result = run(query, args)
                 cursor.take(physical)
             except BaseException as error:
+                lease.running = None
+                if running is not None and ending.wait_for_end(running):
+                    pool.discard(lease)
+                    self._done(running, ok=False)
+                    raise
                 is_lost = self._settle(lease, error, query, args)
                 left = began + pool.options.timeout - pool.clock()
-                if not (may_repeat and is_lost and left > 0) or self._timed_out(sent):
+                timed_out = self._timed_out(sent)
+                if may_repeat and is_lost and timed_out:
+                    ending.end_timed_out(pool, lease, query)
+                if not (may_repeat and is_lost and left > 0) or timed_out:
+                    self._done(running, ok=False)
                     raise
-                pool.ledger.count("repeats")
+                pool.counters.count("repeats")
                 logger.info("pool %r: connection lost, read repeated: %s", pool.name, error)
-                lease = self._lend_instead(left, error)
+                try:
+                    lease = self._lend_instead(left, error)
+                except BaseException:
+                    self._done(running, ok=False)
+                    raise
                 continue
+            lease.running = None
+            if running is not None:
+                self._done(running)
+                if ending.wait_for_end(running):  # too late for it; a KILL may still be on its way
+                    pool.discard(lease)
+                    return result
             self._driver.face.let_go_of_rows(physical)
             self._done_with(lease, inserted=kind is _WRITE and bool(cursor.lastrowid))
             return result
+
+    def _limited(self, query: Any) -> Any:
+        """The same statement, ended by the server after `max_statement_seconds`."""
+        prefix = self._driver.read_prefix
+        return prefix.encode() + query if isinstance(query, bytes) else prefix + str(query)
+
+    def _done(self, running: Running | None, *, ok: bool = True) -> None:
+        if self._lanes is not None and running is not None:
+            self._lanes.done(running, ok=ok)
 
     def _lend_instead(self, seconds: float, lost: BaseException) -> PooledConnection:
         """Another connection, in the time that is left. Is there hardly any, what was lost is the
@@ -204,7 +250,32 @@ class VirtualConnection(DriverFacade):
     def _run_held(
         self, cursor: VirtualCursor, kind: Kind, query: Any, args: Any, many: bool
     ) -> Any:
+        running = None
+        if self._lanes is not None and not self._is_closed and self._transaction is not LOST:
+            held = self._lease is not None and (bool(self._pin) or self._transaction is not NONE)
+            let_go = None if held else self.let_go
+            running = self._lanes.admit(query, holds=held, let_go=let_go)
+        try:
+            result = self._run_admitted(cursor, kind, query, args, many, running)
+        except BaseException:
+            self._done(running, ok=False)
+            raise
+        self._done(running)
+        return result
+
+    def _run_admitted(
+        self,
+        cursor: VirtualCursor,
+        kind: Kind,
+        query: Any,
+        args: Any,
+        many: bool,
+        running: Running | None,
+    ) -> Any:
         lease = self._lease_for(kind, query)
+        if running is not None:
+            running.since = self._pool.clock()
+            lease.running = running
         try:
             if kind is Kind.OTHER:
                 raw = lease.raw.connection.cursor()
@@ -212,13 +283,17 @@ class VirtualConnection(DriverFacade):
                 cursor.take_cursor(raw)
             else:
                 physical = lease.raw
+                if kind in _READS and self._driver.read_prefix and not many:
+                    query = self._limited(query)
                 run = physical.cursor.executemany if many else physical.cursor.execute
                 result = run(query, args)
                 cursor.take(physical)
                 self._driver.face.let_go_of_rows(physical)
         except BaseException as error:
+            lease.running = None
             self._failed(lease, error, query, args)
             raise
+        lease.running = None
         if self._lease is None:  # nothing in it that would have to be held
             self._done_with(lease, inserted=False)
         elif (kind is _WRITE and cursor.lastrowid) or (kind is Kind.OTHER and may_insert(query)):
@@ -407,7 +482,7 @@ class VirtualConnection(DriverFacade):
 
     def _pin_by(self, reason: str) -> None:
         if not self._pin:
-            self._pool.ledger.count("pins")
+            self._pool.counters.count("pins")
         self._pin = reason
 
     def may_outlive_its_thread(self) -> bool:

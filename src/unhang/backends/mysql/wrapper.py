@@ -13,7 +13,9 @@ from django.utils.asyncio import async_unsafe
 from django.utils.functional import cached_property
 
 from unhang.backends.mysql.adapter import MysqlDriver
+from unhang.backends.mysql.laning import lanes_of
 from unhang.backends.mysql.virtual import VirtualConnection
+from unhang.lanes import lane
 from unhang.mysql.drivers import CONNECT_TIMEOUT_SECONDS
 from unhang.pool import OptionError, Pool, parse_options
 
@@ -79,8 +81,13 @@ class PooledWrapper(_Base):
         kind, alias = type(self), self.alias
         with _pools_lock:
             if key not in _pools or _pools[key].is_closed:
-                driver = MysqlDriver(lambda: kind(settings, alias))
-                _pools[key] = Pool(driver, options, name=self.alias)
+                driver = MysqlDriver(
+                    lambda: kind(settings, alias),
+                    max_statement_seconds=options.max_statement_seconds,
+                )
+                pool = _pools[key] = Pool(driver, options, name=self.alias)
+                if options.slow_lane is not None:
+                    driver.lanes = lanes_of(pool, options.slow_lane, settings)
             return _pools[key]
 
     def close_pool(self) -> None:
@@ -98,6 +105,16 @@ class PooledWrapper(_Base):
             pool = _pools.pop(self._pool_key(), None)
         if pool is not None:
             pool.close()
+
+    def lane(self, name: str | None) -> lane:
+        """A block, or a decorator, whose statements on this alias run in a named lane.
+
+        with connection.lane("reports"):
+            …
+
+        With `None` they are never held back. `unhang.lanes.lane` names one for every alias.
+        """
+        return lane(name, self.alias)
 
     # ---- connecting ----
 

@@ -1,8 +1,4 @@
-"""Django middleware that records response times, for `unhang watch` to show before and after.
-
-MIDDLEWARE = ["unhang.middleware.ResponseTimes", ...]     # first: it sees what users wait for
-UNHANG = {"RUN_DIR": "/run/shop"}                         # optional
-"""
+"""Response times, recorded for `unhang watch` to show before and after."""
 
 from __future__ import annotations
 
@@ -149,7 +145,7 @@ def _is_pool_timeout(error: BaseException) -> bool:
     # By name, so that no pool has to be imported: PoolTimeout is unhang's and psycopg_pool's,
     # the last is what the SQLAlchemy pools below Django raise.
     return any(
-        cls.__name__ in ("PoolTimeout", "PoolOverloaded")
+        cls.__name__ in ("PoolTimeout", "PoolOverloaded", "SlowLaneFull")
         or (cls.__name__ == "TimeoutError" and cls.__module__ == "sqlalchemy.exc")
         for cls in type(error).__mro__
     )

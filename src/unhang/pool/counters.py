@@ -20,10 +20,11 @@ NAMES: Final = (
     "reclaimed",
     "pins",
     "repeats",
+    "ended",
 )
 
 
-class Ledger:
+class Counters:
     """Counts. Leases are counted by their connection, which one borrower has at a time, so that the
     way of a lease needs no lock; `retire` takes the connection's counts over."""
 

@@ -1,0 +1,210 @@
+"""What one pool of one process has in its lanes, in the table where the others see it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from unhang.lanes import workers
+from unhang.lanes.ledger import Entry
+from unhang.lanes.rules import CROWDED_FROM, Level
+from unhang.lanes.table import CELLS, LANES, WAITS, Table
+from unhang.pool import Pool
+
+
+class Ticket:
+    """A place in a lane, taken or waited for."""
+
+    __slots__ = ("cell", "lane", "since")
+
+    def __init__(self, lane: int, since: float) -> None:
+        self.lane = lane
+        self.since = since
+        self.cell: int | None = None
+        """Where it is shown; `None` if it is not, since all cells are taken."""
+
+
+class Row:
+    """Counts of one pool, and of all that share its table. Used under the lanes' lock.
+
+    Only processes that serve requests share the host's places: the others are judged by their own
+    level, and are merely shown.
+
+    Args:
+        workers: Requests that the process serves at a time; 0 to find out.
+    """
+
+    def __init__(self, pool: Pool, find_table: Callable[[], Table], workers: int) -> None:
+        self.running = [0] * LANES
+        self.waiting = 0
+        self.fast = 0.0
+        """Connections that statements without a ticket use, on average."""
+        self._pool = pool
+        self._workers = workers
+        self._is_published = False
+        self._free_cells = list(range(CELLS))
+        self.table = find_table()
+        number = self.table.take_row()
+        if number is None:  # more processes than rows: this one is on its own
+            self.table = Table(None, self.table.label)
+            number = self.table.take_row() or 0
+        self._number = number
+
+    # ---- counting ----
+
+    def take(self, ticket: Ticket, entry: Entry) -> None:
+        """A statement begins to run."""
+        self.count(ticket.lane, 1)
+        self.show(ticket, entry)
+
+    def give(self, ticket: Ticket) -> None:
+        """It is over."""
+        self.count(ticket.lane, -1)
+        self.hide(ticket)
+
+    def move(self, ticket: Ticket, lane: int, entry: Entry) -> None:
+        """It goes on in another lane."""
+        self.count(ticket.lane, -1)
+        self.count(lane, 1)
+        ticket.lane = lane
+        self.show(ticket, entry)
+
+    def count(self, lane: int, by: int) -> None:
+        """So many more."""
+        self.running[lane] += by
+        if self._is_published:
+            self.table.lanes[lane][self._number] += by
+            self.table.columns["in_lanes"][self._number] += by
+
+    def wait(self, by: int) -> None:
+        """So many more wait."""
+        self.waiting += by
+        if self._is_published:
+            self.table.columns["waiting"][self._number] += by
+
+    def show(self, ticket: Ticket, entry: Entry, *, waits: bool = False) -> None:
+        """What a place is held, or waited, for."""
+        if ticket.cell is None:
+            if not self._free_cells:
+                return
+            ticket.cell = self._free_cells.pop()
+        begin = 3 * (CELLS * self._number + ticket.cell)
+        cells = self.table.cells
+        cells[begin + 1] = ticket.lane | (WAITS if waits else 0)
+        cells[begin + 2] = int(1e9 * ticket.since)
+        cells[begin] = entry.index + 1
+
+    def hide(self, ticket: Ticket) -> None:
+        """It is over."""
+        if ticket.cell is not None:
+            self.table.cells[3 * (CELLS * self._number + ticket.cell)] = 0
+            self._free_cells.append(ticket.cell)
+            ticket.cell = None
+
+    def publish(self) -> None:
+        """Write all of it down."""
+        if not workers.serves_requests():
+            return
+        self._is_published = True
+        columns, number = self.table.columns, self._number
+        for lane in range(LANES):
+            self.table.lanes[lane][number] = self.running[lane]
+        own = self.process_level(0)
+        columns["in_lanes"][number] = own.in_lanes
+        columns["waiting"][number] = self.waiting
+        columns["fast_milli"][number] = int(1000 * self.fast)
+        columns["capacity"][number] = own.capacity
+        columns["workers"][number] = own.workers
+
+    def learn_workers(self) -> None:
+        """From the thread that asks, once it is one that serves requests."""
+        if workers.serves_requests() and not (self._workers and self._is_published):
+            self._workers = self._workers or workers.count()
+            self.publish()
+
+    # ---- how full it is ----
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether the places of the whole host count."""
+        return self._is_published and self.table.is_shared
+
+    def is_roomy(self, lane: int) -> bool:
+        """Whether it is so far from crowded that looking closer is of no use.
+
+        Counts first and looks then, without a lock: of two processes that do this at the same time
+        one at least sees the other.
+        """
+        busy = max(self._pool.in_use, sum(self.running))
+        if busy >= self._capacity() * CROWDED_FROM:
+            return False
+        if not self.is_shared:
+            return True
+        table, columns, number = self.table, self.table.columns, self._number
+        self.count(lane, 1)
+        others = table.total("in_lanes") - columns["in_lanes"][number]
+        fast = table.total("fast_milli") - columns["fast_milli"][number]
+        limit = table.total("capacity") * CROWDED_FROM
+        self.count(lane, -1)
+        return bool(busy + others + fast / 1000 < limit)
+
+    def levels(self, lane: int) -> tuple[Level, ...]:
+        """The process, and the host where that counts."""
+        own = self.process_level(lane)
+        if not self.is_shared:
+            return (own,)
+        table, number = self.table, self._number
+
+        def others(column: str) -> int:
+            return table.total(column) - int(table.columns[column][number])
+
+        in_lanes = others("in_lanes")
+        return own, Level(
+            capacity=own.capacity + others("capacity"),
+            busy=own.busy + in_lanes + others("fast_milli") / 1000,
+            in_lane=own.in_lane + others(f"lane{lane}"),
+            in_lanes=own.in_lanes + in_lanes,
+            workers=own.workers + others("workers"),
+            occupied=own.occupied + in_lanes + others("waiting"),
+        )
+
+    def process_level(self, lane: int) -> Level:
+        """This process alone."""
+        in_lanes = sum(self.running)
+        capacity = self._capacity()
+        return Level(
+            capacity=capacity,
+            busy=max(self._pool.in_use, in_lanes),
+            in_lane=self.running[lane],
+            in_lanes=in_lanes,
+            workers=self._workers or 2 * capacity,
+            occupied=in_lanes + self.waiting,
+        )
+
+    def _capacity(self) -> int:
+        allowance = self._pool.allowance
+        return min(allowance, self._workers) if self._workers else allowance
+
+    # ---- moving ----
+
+    def go_to(self, new: Table, names: dict[str, int]) -> bool:
+        """Go on in another table, unless lanes have other numbers there."""
+        number = new.take_row()
+        if number is None:
+            return False
+        if any(new.lane_number(name) != lane for name, lane in names.items()):
+            new.give_row(number)
+            return False
+        old, old_number = self.table, self._number
+        self.table, self._number = new, number
+        self.publish()
+        old.give_row(old_number)
+        return True
+
+    def leave(self) -> None:
+        """Give the row back."""
+        self.table.give_row(self._number)
+
+    def forget(self) -> None:
+        """In a forked child: the row is the parent's."""
+        self._is_published = False
+        self.table.forget()

@@ -1,0 +1,79 @@
+"""Who may run: pure arithmetic on how full one process, or all of one host, are.
+
+While there is room every statement runs. A level is crowded when half of its connections are in
+use; then a lane may start another statement only up to its share. The half that slow statements may
+take at most before they are held to their share is what the fast ones are left with.
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+from dataclasses import dataclass
+from typing import Final
+
+CROWDED_FROM: Final = 0.5
+"""Share of the connections in use from which lanes are held to their shares."""
+
+ALL_LANES: Final = 0.75
+"""Of a crowded level's connections, all lanes together get so much at most."""
+
+WAITING_WORKERS: Final = 0.5
+"""Of the workers that serve requests, so many may be busy with lanes, those included that wait."""
+
+
+class Verdict(enum.Enum):
+    RUN = "run"
+    WAIT = "wait"
+    REFUSE = "refuse"
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """One process, or all processes of a host that use the same account of the same server.
+
+    Attributes:
+        capacity: Connections it may have.
+        busy: Connections in use, or about to be.
+        in_lane: Statements that run in the lane in question.
+        in_lanes: Statements that run in any lane.
+        workers: Threads or processes that serve requests; 0 where nothing does.
+        occupied: Of these, how many run or wait for a statement of a lane.
+    """
+
+    capacity: int
+    busy: float
+    in_lane: int
+    in_lanes: int
+    workers: int
+    occupied: int
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether lanes are held to their shares."""
+        return self.busy >= self.capacity * CROWDED_FROM
+
+    def places(self, share: float) -> int:
+        """How many statements a lane may run while it is crowded: one at least, so that no lane is
+        closed for good."""
+        return max(1, math.floor(self.capacity * share))
+
+    def admits(self, share: float) -> bool:
+        """Whether the lane may start one more statement."""
+        return not self.is_crowded or (
+            self.in_lane < self.places(share)
+            and self.in_lanes < max(1, math.floor(self.capacity * ALL_LANES))
+        )
+
+    def lets_wait(self, share: float) -> bool:
+        """Whether one more request may wait: its worker waits with it, and does nothing else."""
+        return self.occupied < max(self.places(share), math.floor(self.workers * WAITING_WORKERS))
+
+
+def judge(levels: tuple[Level, ...], share: float, *, is_request: bool) -> Verdict:
+    """What a statement of a lane may do, by the fullest of the levels that it belongs to."""
+    if all(level.admits(share) for level in levels):
+        return Verdict.RUN
+    if is_request and not all(level.lets_wait(share) for level in levels):
+        return Verdict.REFUSE
+    return Verdict.WAIT

@@ -1,0 +1,39 @@
+"""What makes two SQL texts the same statement."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+# Django writes the length of an IN list and of a page into the text, and people write values there.
+_VARIES: Final = re.compile(
+    r"""
+    (?P<quoted> '(?:[^'\\]|\\.|'')*' | "(?:[^"\\]|\\.|"")*" )
+    | (?<![\w`.$]) 0x[0-9a-f]+ \b
+    | (?<![\w`.$]) \d+ (?:\.\d+)? (?:e[+-]?\d+)? \b
+    | (?P<list> %s (?:\s*,\s*%s)+ )
+    | (?P<comment> /\*.*?\*/ )
+    """,
+    re.VERBOSE | re.IGNORECASE | re.DOTALL,
+)
+_LISTS: Final = re.compile(r"\(\s*\?(?:\s*,\s*\?)+\s*\)")
+_SPACE: Final = re.compile(r"\s+")
+
+LONGEST: Final = 20_000
+"""Of a longer text only so much is looked at: an INSERT of thousands of rows is one statement."""
+
+
+def shape_of(query: Any) -> str:
+    """The statement without what varies from run to run: values, comments, the length of a list.
+
+    It holds no value, so that it may be shown and shared.
+    """
+    text = query.decode(errors="replace") if isinstance(query, bytes) else str(query)
+    text = _VARIES.sub(_without_value, text[:LONGEST])
+    return _SPACE.sub(" ", _LISTS.sub("(…)", text)).strip()
+
+
+def _without_value(found: re.Match[str]) -> str:
+    if found["list"]:
+        return "%s, …"
+    return " " if found["comment"] else "?"

@@ -1,0 +1,40 @@
+"""How many requests this process can serve at a time, as far as can be found out."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+_serves_requests = False
+
+
+def note_request(**_kwargs: object) -> None:
+    """This process serves requests: a receiver for Django's `request_started`."""
+    global _serves_requests
+    _serves_requests = True
+
+
+def serves_requests() -> bool:
+    """Whether it has begun to serve any. Tasks and commands do not: nobody waits in front of a
+    browser for them, and their workers are meant to be busy."""
+    return _serves_requests
+
+
+def count() -> int:
+    """Requests at a time, judged by the thread that asks; 0 if it cannot be known.
+
+    A request in the main thread is one of a worker that serves one at a time (gunicorn's sync). One
+    in a pool of threads shares it with as many as the pool may have (gthread). asyncio's pool and
+    those of one thread, which asgiref makes for each request, say nothing.
+    """
+    thread = threading.current_thread()
+    if thread is threading.main_thread():
+        return 1
+    # The executor is an argument of its threads, by weak reference (Python 3.11 to 3.14). If that
+    # ever changes, the answer is 0, and the option `workers` can tell.
+    reference, *_others = getattr(thread, "_args", None) or (None,)
+    executor = reference() if callable(reference) else None
+    if not isinstance(executor, ThreadPoolExecutor) or thread.name.startswith("asyncio"):
+        return 0
+    size = getattr(executor, "_max_workers", 0)
+    return size if size > 1 else 0
