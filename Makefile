@@ -50,4 +50,4 @@ servers:
 	@scripts/get_servers.sh
 
 clean:
-	rm -rf .venv* .servers .cache docs/_build report.html report.json .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv* .servers .cache docs/_build report.html report.json hang.html .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -49,6 +49,12 @@ class Nothing(Driver):
     def idle_limit(self, raw: object) -> float:  # noqa: ARG002
         return math.inf
 
+    def look(self, raw: object) -> None:  # noqa: ARG002
+        return None
+
+    def is_refusal(self, error: BaseException) -> bool:  # noqa: ARG002
+        return False
+
     def is_transient(self, error: BaseException) -> bool:  # noqa: ARG002
         return False
 

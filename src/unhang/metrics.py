@@ -16,6 +16,7 @@ STATES: Final = ("idle", "leased", "resetting", "connecting")
 
 GAUGES: Final = {
     "max_size": "Connections that the pool may open at most.",
+    "allowance": "Connections that the pool may have now, as full as the server is.",
     "waiting": "Borrowers that wait for a connection.",
 }
 
@@ -28,6 +29,7 @@ COUNTERS: Final = {
     "connects": "Connections opened.",
     "connect_errors": "Attempts to connect that failed.",
     "closed": "Connections closed or lost.",
+    "let_go": "Connections closed as soon as they were open, since the server was full.",
     "found_dead": "Idle connections that the server had ended.",
     "resets": "Sessions cleaned before somebody else got them.",
     "reclaimed": "Leases of threads that ended with them.",

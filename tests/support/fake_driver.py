@@ -14,6 +14,10 @@ class FakeError(Exception):
     """The fake driver's OperationalError."""
 
 
+class RefusalError(FakeError):
+    """The fake server has no connection left."""
+
+
 class FakeConnection:
     """What the fake driver calls a connection."""
 
@@ -37,6 +41,7 @@ class FakeDriver(Driver):
         self.reset_problem: BaseException | None = None
         self.look_problem: BaseException | None = None
         self.transient = True
+        self.room: tuple[int, int] | None = None
         self.idle_seconds = math.inf
         self.pings = 0
         self.looks = 0
@@ -74,6 +79,12 @@ class FakeDriver(Driver):
 
     def idle_limit(self, raw: FakeConnection) -> float:
         return self.idle_seconds
+
+    def look(self, raw: FakeConnection) -> tuple[int, int] | None:
+        return self.room
+
+    def is_refusal(self, error: BaseException) -> bool:
+        return isinstance(error, RefusalError)
 
     def is_transient(self, error: BaseException) -> bool:
         return self.transient

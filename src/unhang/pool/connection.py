@@ -44,7 +44,7 @@ class PooledConnection:
     Attributes:
         raw: The driver's connection.
         generation: The pool's generation that it belongs to; an older one is not lent again.
-        expires_at, idle_since, leased_at: On the pool's clock, seconds.
+        opened_at, expires_at, idle_since, leased_at: On the pool's clock, seconds.
         idle_limit: Seconds after which the server may have ended it.
         owner: The thread or greenlet that leased it.
         holder: What the borrower put there to say whether the lease may outlive that thread.
@@ -64,6 +64,7 @@ class PooledConnection:
         "lease_counts",
         "lease_seconds",
         "leased_at",
+        "opened_at",
         "owner",
         "pool",
         "raw",
@@ -87,6 +88,7 @@ class PooledConnection:
         self.generation = generation
         self.expires_at = expires_at
         self.idle_limit = idle_limit
+        self.opened_at = now
         self.idle_since = now
         self.leased_at = now
         self.owner: Owner | None = None

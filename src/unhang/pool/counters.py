@@ -15,6 +15,7 @@ NAMES: Final = (
     "connects",
     "connect_errors",
     "closed",
+    "let_go",
     "found_dead",
     "resets",
     "reclaimed",

@@ -36,5 +36,11 @@ class Driver(Protocol):
     def idle_limit(self, raw: Any) -> float:
         """Seconds after which it must not be used any more when idle; `math.inf` for ever."""
 
+    def look(self, raw: Any) -> tuple[int, int] | None:
+        """How many sessions the server has, and how many it can have; `None` if it does not say."""
+
+    def is_refusal(self, error: BaseException) -> bool:
+        """Whether `connect` failed since the server, or the account, has no connection left."""
+
     def is_transient(self, error: BaseException) -> bool:
         """Whether a failed `connect` may succeed later, so that waiting makes sense."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from typing import TYPE_CHECKING, Final
@@ -17,6 +18,8 @@ _OPENERS: Final = 4
 
 _FIRST_PAUSE_SECONDS: Final = 0.05
 _LONGEST_PAUSE_SECONDS: Final = 1.0
+_LONGEST_NAP_SECONDS: Final = 0.5
+"""How long an opener sleeps before it looks whether it is wanted still."""
 
 
 class Opening:
@@ -62,7 +65,7 @@ class Opening:
         pool = self._pool
         if pool.is_closed:
             return 0
-        room = pool.options.max_size - pool.size - self.connecting
+        room = pool.allowance - pool.size - self.connecting
         warm = pool.options.min_size - pool.size if pool.is_in_use() else 0
         return max(0, min(room, max(pool.waiting, warm) - self.connecting))
 
@@ -70,11 +73,16 @@ class Opening:
         pool, pause = self._pool, _FIRST_PAUSE_SECONDS
         while True:
             with pool.lock:
-                if self._wanted() == 0:
-                    self._openers -= 1
+                seconds = self._pause() if self._wanted() else math.inf
+                if seconds == math.inf or (seconds and not retry):
+                    self._openers -= 1  # the keeper asks again
                     return
-                self.connecting += 1
                 generation = pool.generation
+                if not seconds:
+                    self.connecting += 1
+            if seconds:
+                time.sleep(min(seconds, _LONGEST_NAP_SECONDS))
+                continue
             try:
                 connection = self._connect(generation)
             except BaseException as error:  # noqa: BLE001 - the borrowers raise it
@@ -83,21 +91,45 @@ class Opening:
                 time.sleep(pause * random.uniform(0.7, 1.3))  # noqa: S311 - jitter
                 pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
             else:
-                self._succeeded(connection)
+                if connection is not None:
+                    self._succeeded(connection)
                 pause = _FIRST_PAUSE_SECONDS
 
-    def _connect(self, generation: int) -> PooledConnection:
+    def _pause(self) -> float:
+        pool = self._pool
+        return pool.growth.pause(pool.size + self.connecting, pool.clock())
+
+    def _connect(self, generation: int) -> PooledConnection | None:
+        """A connection; `None` if the server is so full that it was closed again."""
         pool = self._pool
         with process.io():
             raw = pool.driver.connect()
+            try:
+                room = pool.driver.look(raw)
+                idle_limit = pool.driver.idle_limit(raw)
+            except BaseException:
+                pool.driver.close(raw)
+                raise
         now = pool.clock()
+        with pool.lock:
+            if room is not None:
+                pool.growth.saw(*room, now)
+            is_kept = pool.growth.keeps(pool.size, now)
+            if not is_kept:
+                self.connecting -= 1
+                pool.counters.count("let_go")
+            life = pool.growth.life_seconds(now)
+        if not is_kept:
+            pool.driver.close(raw)
+            return None
+        longest = pool.options.max_lifetime * random.uniform(0.9, 1.0)  # noqa: S311 - jitter
         return PooledConnection(
             pool,
             raw,
             generation=generation,
             now=now,
-            expires_at=now + pool.options.max_lifetime * random.uniform(0.9, 1.0),  # noqa: S311
-            idle_limit=pool.driver.idle_limit(raw),
+            expires_at=now + min(longest, life),
+            idle_limit=idle_limit,
         )
 
     def _succeeded(self, connection: PooledConnection) -> None:
@@ -117,6 +149,8 @@ class Opening:
         with pool.lock:
             self.connecting -= 1
             now = pool.clock()
+            if pool.driver.is_refusal(error):
+                pool.growth.refused(pool.size, now)
             self.last_error = (error, now)
             if self.failing_since is None:
                 self.failing_since = now

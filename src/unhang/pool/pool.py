@@ -32,6 +32,7 @@ from unhang.pool.connection import (
 from unhang.pool.counters import Counters
 from unhang.pool.driver import Driver
 from unhang.pool.errors import PoolClosed, PoolOverloaded, PoolTimeout
+from unhang.pool.growth import Growth, Unlimited
 from unhang.pool.line import STANDING_SECONDS, Line
 from unhang.pool.opening import Opening
 from unhang.pool.options import PoolOptions
@@ -62,6 +63,7 @@ class Pool:
         driver: How to handle its connections.
         options: Sizes and times.
         name: For messages and metrics.
+        growth: Makes the policy of how far it may grow, by `max_size`; made anew after a fork.
         clock: Seconds that only ever go forward.
     """
 
@@ -71,12 +73,14 @@ class Pool:
         options: PoolOptions,
         *,
         name: str = "default",
+        growth: Callable[[int], Growth] = Unlimited,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.name = name
         self.driver = driver
         self.options = options
         self.clock = clock
+        self._make_growth = growth
         self.generation = 0
         self.is_closed = False
         self._set_up()
@@ -88,6 +92,9 @@ class Pool:
     def _set_up(self) -> None:
         self.lock = threading.Lock()
         self.counters = Counters()
+        self.growth = self._make_growth(self.options.max_size)
+        self._allowance = self.options.max_size
+        self._wants_look = False
         self._opening = Opening(self)
         # Appending and popping at the right end are atomic: the way of a borrower who finds an
         # idle connection, and back, takes no lock.
@@ -320,13 +327,14 @@ class Pool:
         if (
             connection.generation != self.generation
             or now >= connection.expires_at
-            or len(self._all) > self.options.max_size
+            or len(self._all) > self._allowance
         ):
             self._close(connection)
-        elif dirty:
+        elif dirty or self._wants_look:
+            work = self._reset if dirty else self._look
             connection.state = RESETTING
-            if not process.in_background(lambda: self._reset(connection)):
-                self._reset(connection)
+            if not process.in_background(lambda: work(connection)):
+                work(connection)
         else:
             self._last_used = connection.idle_since = now
             connection.state = IDLE
@@ -395,6 +403,36 @@ class Pool:
         self.counters.count("resets")
         self._admit(connection)
 
+    def _look(self, connection: PooledConnection) -> None:
+        """Ask the server how full it is."""
+        self._wants_look = False
+        try:
+            with process.io():
+                room = self.driver.look(connection.raw)
+        except BaseException as problem:  # noqa: BLE001 - whatever it was, nobody may get this one
+            logger.info("pool %r: look failed, connection closed: %s", self.name, problem)
+            self._close(connection)
+            return
+        now = self.clock()
+        with self.lock:
+            if room is not None:
+                self.growth.saw(*room, now)
+            self._follow_growth(now)
+        connection.idle_since = now
+        if self.is_closed or connection.generation != self.generation:
+            self._close(connection)
+        else:
+            connection.state = IDLE
+            self._hand_out(connection)
+
+    def _follow_growth(self, now: float) -> None:
+        """What the policy allows now, for the ways that must not ask it. Under the lock."""
+        self._allowance = min(self.options.max_size, self.growth.allowance(now))
+        life = self.growth.life_seconds(now)
+        if life < math.inf:
+            for connection in self._all:
+                connection.expires_at = min(connection.expires_at, connection.opened_at + life)
+
     def take_in(self, connection: PooledConnection) -> None:
         """A new connection, fresh from the server."""
         with self.lock:
@@ -415,6 +453,8 @@ class Pool:
             if connection in self._all:
                 self._all.remove(connection)
                 self.counters.retire(connection)
+                now = self.clock()
+                self.growth.closed(len(self._all), now - connection.opened_at, now)
             connection.state = GONE
         try:
             self.driver.close(connection.raw)
@@ -456,11 +496,33 @@ class Pool:
             self._close_at = None
             if not was_used:
                 self.drain()
+        with self.lock:
+            self._follow_growth(now)
+            is_due = self.growth.next_look(now) <= 0 and bool(self._all)
         while (connection := self._take_surplus(now)) is not None:
             self._close(connection)
+        if is_due:
+            self._look_soon()
         if self.connect_error is None:
             self._opening.grow()
         return self._next_due(now)
+
+    def _look_soon(self) -> None:
+        """Over an idle connection; if there is none, over the next that is given back."""
+        try:
+            connection = self._idle.pop()
+        except IndexError:
+            self._wants_look = True
+            return
+        connection.state = RESETTING
+        since = connection.idle_since
+        if not process.in_background(lambda: self._look_and_forget(connection, since)):
+            self._look_and_forget(connection, since)
+
+    def _look_and_forget(self, connection: PooledConnection, idle_since: float) -> None:
+        self._look(connection)
+        if connection.state is IDLE:  # it was not used: it ages on
+            connection.idle_since = idle_since
 
     def _take_surplus(self, now: float) -> PooledConnection | None:
         # The left end is the one unused longest. It leaves the deque while it is looked at, so no
@@ -486,7 +548,8 @@ class Pool:
 
     def _may_idle(self, connection: PooledConnection) -> float:
         is_warm = len(self._all) <= self.options.min_size
-        return min(WARM_SECONDS if is_warm else self.options.max_idle, connection.idle_limit)
+        longest = WARM_SECONDS if is_warm else self.options.max_idle
+        return min(self.growth.idle_seconds(longest, self.clock()), connection.idle_limit)
 
     def _next_due(self, now: float) -> float:
         try:
@@ -509,8 +572,8 @@ class Pool:
 
     @property
     def allowance(self) -> int:
-        """Connections that it may have now."""
-        return self.options.max_size
+        """Connections that it may have now: `max_size`, or less where the server is nearly full."""
+        return self._allowance
 
     @property
     def waiting(self) -> int:
@@ -549,6 +612,7 @@ class Pool:
             name=self.name,
             min_size=self.options.min_size,
             max_size=self.options.max_size,
+            allowance=self._allowance,
             size=len(connections),
             idle=states.count(IDLE),
             leased=states.count(LEASED),
@@ -572,6 +636,8 @@ class Pool:
             min_size=self.options.min_size if min_size is None else min_size,
             max_size=self.options.max_size if max_size is None else max_size,
         )
+        self.growth = self._make_growth(self.options.max_size)
+        self._allowance = self.options.max_size
         while len(self._all) > self.options.max_size and self._close_oldest_idle():
             pass
         self._opening.grow()

@@ -10,6 +10,7 @@ class PoolStats:
     """Gauges of now and counters since the pool was made.
 
     Attributes:
+        allowance: Connections that it may have now, as full as the server is.
         size: Connections open: idle + leased + resetting.
         connecting: Being opened.
         waiting: Borrowers in the queue.
@@ -18,7 +19,8 @@ class PoolStats:
         timeouts, overloads: Borrowers that got none in time; or were not let into the queue.
         connects, connect_errors: Connections opened; attempts that failed.
         closed: Connections closed or lost, whatever the reason.
-        found_dead: Of these, idle ones that the server had ended.
+        let_go: Connections closed as soon as they were open, since the server was full.
+        found_dead: Of the closed, idle ones that the server had ended.
         resets: Times a connection was cleaned before somebody else got it.
         reclaimed: Leases taken from threads or greenlets that ended with them.
         pins: Leases that borrowers kept for the state of their session; counted by them.
@@ -31,6 +33,7 @@ class PoolStats:
     name: str
     min_size: int
     max_size: int
+    allowance: int
     size: int
     idle: int
     leased: int
@@ -45,6 +48,7 @@ class PoolStats:
     connects: int
     connect_errors: int
     closed: int
+    let_go: int
     found_dead: int
     resets: int
     reclaimed: int
@@ -56,6 +60,11 @@ class PoolStats:
 
     def __str__(self) -> str:
         return (
-            f"max_size {self.max_size}: {self.leased} leased, {self.idle} idle, "
+            f"max_size {self.max_size}{self._narrower()}: {self.leased} leased, {self.idle} idle, "
             f"{self.resetting} resetting, {self.connecting} connecting, {self.waiting} waiting"
         )
+
+    def _narrower(self) -> str:
+        if self.allowance >= self.max_size:
+            return ""
+        return f" (now {self.allowance}, the server is nearly full)"

@@ -359,6 +359,12 @@ class _Sqlite:
     def idle_limit(self, raw: sqlite3.Connection) -> float:
         return 3600.0
 
+    def look(self, raw: sqlite3.Connection) -> None:
+        return None
+
+    def is_refusal(self, error: BaseException) -> bool:
+        return False
+
     def is_transient(self, error: BaseException) -> bool:
         return False
 

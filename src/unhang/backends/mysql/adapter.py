@@ -22,6 +22,9 @@ _FACTS: Final = (
     "CURRENT_ROLE(), DATABASE(), @@version, @@version_comment"
 )
 
+_LIMIT: Final = "SELECT @@GLOBAL.max_connections"
+_SESSIONS: Final = "SHOW GLOBAL STATUS LIKE 'Threads_connected'"
+
 
 class MysqlDriver:
     """Opens connections as one entry of DATABASES says.
@@ -40,6 +43,7 @@ class MysqlDriver:
     ) -> None:
         self._make_wrapper = make_wrapper
         self._max_statement_seconds = max_statement_seconds
+        self._cannot_look = False
         self.read_prefix = ""
         """What each statement that only reads begins with."""
         self.face = drivers.driver_of(Database)
@@ -135,6 +139,28 @@ class MysqlDriver:
     def idle_limit(self, raw: PhysicalConnection) -> float:
         """From the session's own `wait_timeout`."""
         return raw.idle_limit
+
+    def look(self, raw: PhysicalConnection) -> tuple[int, int] | None:
+        """Sessions of the server, and its limit. An account with a limit of its own learns that one
+        from being refused: how many sessions it has, only the privilege PROCESS would tell."""
+        if self._cannot_look:
+            return None
+        cursor = raw.cursor
+        try:
+            cursor.execute(_LIMIT)
+            (limit,) = _values(cursor.fetchone())
+            cursor.execute(_SESSIONS)
+            _name, sessions = _values(cursor.fetchone())
+            return int(sessions), int(limit)
+        except (Database.ProgrammingError, Database.NotSupportedError, TypeError, ValueError):
+            self._cannot_look = True  # a proxy that answers for the server, say
+            return None
+        finally:
+            self.face.let_go_of_rows(raw)
+
+    def is_refusal(self, error: BaseException) -> bool:
+        """The server, or the account, has no connection left."""
+        return errorcodes.code_of(error) in errorcodes.REFUSED_FOR_LOAD
 
     def is_transient(self, error: BaseException) -> bool:
         """Starting, restarting, full, or cut off in the middle: worth another try."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 import weakref
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ from unhang.backends.mysql.adapter import MysqlDriver
 from unhang.backends.mysql.laning import lanes_of
 from unhang.backends.mysql.virtual import VirtualConnection
 from unhang.lanes import lane
+from unhang.lanes.headroom import Headroom
 from unhang.mysql.drivers import CONNECT_TIMEOUT_SECONDS
 from unhang.pool import OptionError, Pool, parse_options
 
@@ -85,7 +87,12 @@ class PooledWrapper(_Base):
                     lambda: kind(settings, alias),
                     max_statement_seconds=options.max_statement_seconds,
                 )
-                pool = _pools[key] = Pool(driver, options, name=self.alias)
+                pool = _pools[key] = Pool(
+                    driver,
+                    options,
+                    name=self.alias,
+                    growth=functools.partial(Headroom, reserve=options.reserve),
+                )
                 if options.slow_lane is not None:
                     driver.lanes = lanes_of(pool, options.slow_lane, settings)
             return _pools[key]

@@ -1,0 +1,1 @@
+"""Do a few slow queries stop the fast ones? The parts of `benchmarks/hang.py`."""

@@ -1,0 +1,1 @@
+"""What the shop lacks for this measurement: a count, and a second slow page."""
