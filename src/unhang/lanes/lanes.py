@@ -48,6 +48,9 @@ NEW_WAITS: Final = 1.5
 """Times the threshold. By then every run that had begun is known to be fast or slow; what is still
 unknown has nobody to learn from, and runs."""
 
+SUSPECT_SHARE: Final = 0.1
+"""Of the threshold: a stranger that has been running for so long may well turn out to be slow."""
+
 _REPLACED_SECONDS: Final = 1.0
 _SMOOTHING: Final = 0.3
 
@@ -194,7 +197,7 @@ class Lanes:
             if verdict is Verdict.RUN:
                 self._tally(number).admitted += 1
                 return
-            if verdict is Verdict.REFUSE and number != self._new:
+            if verdict is Verdict.REFUSE:
                 raise self._refusal(running.entry, number, 0.0)
         if let_go is not None:
             let_go()
@@ -240,14 +243,28 @@ class Lanes:
         if is_first:
             self._tally(number).waits += 1
             self._log("waits", entry, number)
-        elif self._verdict(number, besides_me=True) is Verdict.REFUSE:
-            # Came as a stranger, and turned out to be slow.
+        elif self._ought_not_to_wait(number, entry):
             raise self._refusal(entry, number, waited)
+
+    def _ought_not_to_wait(self, number: int, entry: Entry) -> bool:
+        """Whether one in the line, whose statement looks slow by now, takes a worker too many."""
+        self.row.wait(-1)
+        try:
+            with self._alone():
+                return self._verdict_alone(number, entry) is Verdict.REFUSE
+        finally:
+            self.row.wait(1)
+
+    def _alone(self) -> contextlib.AbstractContextManager[None]:
+        """Looking and taking are one step, for the whole host where that shares its places."""
+        return self.row.table.alone() if self.row.is_shared else contextlib.nullcontext()
 
     def _is_served(self, running: Running, ticket: Ticket, waited: float) -> bool:
         number = ticket.lane
         if self._lines[number][0] is ticket and self._take(running, number) is Verdict.RUN:
             return True
+        if number == self._new and self._ought_not_to_wait(number, running.entry):
+            raise self._refusal(running.entry, number, waited)
         if number == self._new and waited >= NEW_WAITS * self.options.threshold:
             self._give_ticket(running, number)
             return True
@@ -272,27 +289,33 @@ class Lanes:
         if self.row.is_roomy(number):
             self._give_ticket(running, number)
             return Verdict.RUN
-        # Looking and taking are one step for the whole host.
-        with self.row.table.alone() if self.row.is_shared else contextlib.nullcontext():
-            verdict = self._verdict_alone(number)
+        with self._alone():
+            verdict = self._verdict_alone(number, running.entry)
             if verdict is Verdict.RUN:
                 self._give_ticket(running, number)
         return verdict
 
-    def _verdict(self, number: int, *, besides_me: bool) -> Verdict:
-        self.row.wait(-besides_me)
-        try:
-            with self.row.table.alone() if self.row.is_shared else contextlib.nullcontext():
-                return self._verdict_alone(number)
-        finally:
-            self.row.wait(besides_me)
-
-    def _verdict_alone(self, number: int) -> Verdict:
-        share, is_request = self._share(number).share, workers.serves_requests()
-        verdict = judge(self.row.levels(number), share, is_request=is_request)
+    def _verdict_alone(self, number: int, entry: Entry) -> Verdict:
+        verdict = self._judge(number, entry)
+        # A process that was killed still looks as if it held its places.
         if verdict is not Verdict.RUN and self.row.is_shared and self.row.table.sweep():
-            verdict = judge(self.row.levels(number), share, is_request=is_request)
+            verdict = self._judge(number, entry)
         return verdict
+
+    def _judge(self, number: int, entry: Entry) -> Verdict:
+        is_request, is_scout = workers.serves_requests(), False
+        if number == self._new:
+            since = self.row.runs_since(entry)
+            is_scout = since is None
+            # Nothing speaks against a stranger before its like has been running for a while.
+            is_suspect = since is not None and self.clock() - since >= self._suspect_seconds
+            is_request = is_request and is_suspect
+        levels, share = self.row.levels(number), self._share(number).share
+        return judge(levels, share, is_request=is_request, is_scout=is_scout)
+
+    @property
+    def _suspect_seconds(self) -> float:
+        return SUSPECT_SHARE * self.options.threshold
 
     def _give_ticket(self, running: Running, number: int) -> None:
         running.ticket = Ticket(number, self.clock())

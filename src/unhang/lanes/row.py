@@ -100,6 +100,21 @@ class Row:
             self._free_cells.append(ticket.cell)
             ticket.cell = None
 
+    def runs_since(self, entry: Entry) -> float | None:
+        """When the oldest run of this statement began that holds a place now, here or in another
+        process; `None` if there is none."""
+        cells, top = self.table.cells, self.table.top()
+        shown = cells[0 : 3 * CELLS * top : 3].tolist()
+        wanted = entry.index + 1
+        if wanted not in shown:
+            return None
+        begun = [
+            cells[3 * place + 2] / 1e9
+            for place, found in enumerate(shown)
+            if found == wanted and cells[3 * place + 1] < WAITS
+        ]
+        return min(begun, default=None)
+
     def publish(self) -> None:
         """Write all of it down."""
         if not workers.serves_requests():

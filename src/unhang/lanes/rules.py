@@ -61,18 +61,31 @@ class Level:
     def admits(self, share: float) -> bool:
         """Whether the lane may start one more statement."""
         return not self.is_crowded or (
-            self.in_lane < self.places(share)
-            and self.in_lanes < max(1, math.floor(self.capacity * ALL_LANES))
+            self.in_lane < self.places(share) and self._lanes_have_room()
         )
+
+    def lets_scout(self) -> bool:
+        """Whether it may start a statement that nobody knows, the first run of its kind."""
+        return not self.is_crowded or self._lanes_have_room()
+
+    def _lanes_have_room(self) -> bool:
+        return self.in_lanes < max(1, math.floor(self.capacity * ALL_LANES))
 
     def lets_wait(self, share: float) -> bool:
         """Whether one more request may wait: its worker waits with it, and does nothing else."""
         return self.occupied < max(self.places(share), math.floor(self.workers * WAITING_WORKERS))
 
 
-def judge(levels: tuple[Level, ...], share: float, *, is_request: bool) -> Verdict:
-    """What a statement of a lane may do, by the fullest of the levels that it belongs to."""
-    if all(level.admits(share) for level in levels):
+def judge(
+    levels: tuple[Level, ...], share: float, *, is_request: bool, is_scout: bool = False
+) -> Verdict:
+    """What a statement of a lane may do, by the fullest of the levels that it belongs to.
+
+    Args:
+        is_request: Somebody waits for it in front of a browser, and a worker with it.
+        is_scout: Nobody knows it, and no other run of it is under way from which to learn.
+    """
+    if all(level.lets_scout() if is_scout else level.admits(share) for level in levels):
         return Verdict.RUN
     if is_request and not all(level.lets_wait(share) for level in levels):
         return Verdict.REFUSE

@@ -233,6 +233,10 @@ class Table:
         """Those that somebody has, or had before he was killed."""
         return [row for row, pid in enumerate(self.columns["pid"][: self._top[0]]) if pid]
 
+    def top(self) -> int:
+        """Rows that were ever taken come before this one."""
+        return int(self._top[0])
+
     def total(self, column: str) -> int:
         """Of all rows."""
         return sum(self.columns[column][: self._top[0]])

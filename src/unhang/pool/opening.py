@@ -118,6 +118,7 @@ class Opening:
             if not is_kept:
                 self.connecting -= 1
                 pool.counters.count("let_go")
+                pool.growth.closed(pool.size, 0.0, now)
             life = pool.growth.life_seconds(now)
         if not is_kept:
             pool.driver.close(raw)

@@ -95,6 +95,7 @@ class Pool:
         self.growth = self._make_growth(self.options.max_size)
         self._allowance = self.options.max_size
         self._wants_look = False
+        self._can_look = True
         self._opening = Opening(self)
         # Appending and popping at the right end are atomic: the way of a borrower who finds an
         # idle connection, and back, takes no lock.
@@ -415,6 +416,7 @@ class Pool:
             return
         now = self.clock()
         with self.lock:
+            self._can_look = room is not None
             if room is not None:
                 self.growth.saw(*room, now)
             self._follow_growth(now)
@@ -498,7 +500,7 @@ class Pool:
                 self.drain()
         with self.lock:
             self._follow_growth(now)
-            is_due = self.growth.next_look(now) <= 0 and bool(self._all)
+            is_due = self._can_look and bool(self._all) and self.growth.next_look(now) <= 0
         while (connection := self._take_surplus(now)) is not None:
             self._close(connection)
         if is_due:

@@ -12,7 +12,7 @@ from unhang import timeouts
 from unhang.lanes import Lanes
 from unhang.mysql import drivers, errorcodes
 from unhang.mysql.drivers import PhysicalConnection
-from unhang.mysql.engine import identify
+from unhang.mysql.engine import Kind, identify
 
 if TYPE_CHECKING:
     from unhang.backends.mysql.wrapper import PooledWrapper
@@ -22,8 +22,14 @@ _FACTS: Final = (
     "CURRENT_ROLE(), DATABASE(), @@version, @@version_comment"
 )
 
-_LIMIT: Final = "SELECT @@GLOBAL.max_connections"
-_SESSIONS: Final = "SHOW GLOBAL STATUS LIKE 'Threads_connected'"
+# The session's table holds the same number as the global one, which adds up all sessions: with
+# 1,500 of them 0.4 ms of the server's CPU against 0.9 to 1.7 ms. No privilege is needed.
+_LOOK: Final = {
+    "mariadb": "SELECT VARIABLE_VALUE, @@GLOBAL.max_connections "
+    "FROM information_schema.SESSION_STATUS WHERE VARIABLE_NAME = 'THREADS_CONNECTED'",
+    "mysql": "SELECT VARIABLE_VALUE, @@GLOBAL.max_connections "
+    "FROM performance_schema.session_status WHERE VARIABLE_NAME = 'Threads_connected'",
+}
 
 
 class MysqlDriver:
@@ -43,7 +49,7 @@ class MysqlDriver:
     ) -> None:
         self._make_wrapper = make_wrapper
         self._max_statement_seconds = max_statement_seconds
-        self._cannot_look = False
+        self.kind: Kind = "mysql"
         self.read_prefix = ""
         """What each statement that only reads begins with."""
         self.face = drivers.driver_of(Database)
@@ -88,13 +94,14 @@ class MysqlDriver:
             physical.connection.select_db(database)
         elif database is None and current_database is not None:
             raise drivers.CannotReset("a database was selected, and there is no way back to none")
+        self.kind = identify(*map(str, versions)).kind
         if self._max_statement_seconds:
-            self._limit_reads(cursor, identify(*map(str, versions)).kind)
+            self._limit_reads(cursor)
         physical.idle_limit = safe_idle_seconds(float(wait_timeout))
 
-    def _limit_reads(self, cursor: Any, kind: str) -> None:
+    def _limit_reads(self, cursor: Any) -> None:
         seconds = self._max_statement_seconds
-        if kind == "mariadb":
+        if self.kind == "mariadb":
             # As a session variable it would end an UPDATE that waits for a lock, too (error 1969,
             # measured on 10.11 and 11.8). Said with each read it costs nothing measurable.
             self.read_prefix = f"SET STATEMENT max_statement_time={seconds:g} FOR "
@@ -143,18 +150,14 @@ class MysqlDriver:
     def look(self, raw: PhysicalConnection) -> tuple[int, int] | None:
         """Sessions of the server, and its limit. An account with a limit of its own learns that one
         from being refused: how many sessions it has, only the privilege PROCESS would tell."""
-        if self._cannot_look:
-            return None
-        cursor = raw.cursor
         try:
-            cursor.execute(_LIMIT)
-            (limit,) = _values(cursor.fetchone())
-            cursor.execute(_SESSIONS)
-            _name, sessions = _values(cursor.fetchone())
+            raw.cursor.execute(_LOOK[self.kind])
+            sessions, limit = _values(raw.cursor.fetchone())
             return int(sessions), int(limit)
-        except (Database.ProgrammingError, Database.NotSupportedError, TypeError, ValueError):
-            self._cannot_look = True  # a proxy that answers for the server, say
-            return None
+        except (Database.Error, TypeError, ValueError) as error:
+            if errorcodes.is_lost(error):
+                raise
+            return None  # a proxy that answers for the server, say
         finally:
             self.face.let_go_of_rows(raw)
 
