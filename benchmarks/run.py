@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-NAMES = ("middleware", "lending", "backend", "hang")
+NAMES = ("middleware", "lending", "lanes", "backend", "hang")
 
 
 def main() -> int:

@@ -111,7 +111,8 @@ class Lanes:
         return f"<Lanes of {self.pool.name!r}, {self.row.table!r}>"
 
     def _start(self) -> None:
-        self._changed = threading.Condition(threading.Lock())
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
         self._lines: dict[int, deque[Ticket]] = {}
         self._tallies: dict[int, Tally] = {}
         self._looked_at = self.clock()
@@ -164,7 +165,7 @@ class Lanes:
         ):
             self.ledger.note(running.entry, now)
             return
-        with self._changed:
+        with self._lock:
             entry = running.entry
             if not running.is_over and seconds >= self.options.threshold:
                 running.is_over = True
@@ -188,7 +189,7 @@ class Lanes:
         self, running: Running, name: str | None, holds: bool, let_go: Callable[[], None] | None
     ) -> None:
         began = self.clock()
-        with self._changed:
+        with self._lock:
             self.row.learn_workers()
             number = self._lane_of(running.entry, name)
             if number is None:  # proven fast in the meantime
@@ -201,7 +202,7 @@ class Lanes:
                 raise self._refusal(running.entry, number, 0.0)
         if let_go is not None:
             let_go()
-        with self._changed:
+        with self._lock:
             self._wait(running, name, began, holds)
 
     def _wait(self, running: Running, name: str | None, began: float, holds: bool) -> None:
@@ -286,8 +287,10 @@ class Lanes:
 
     def _take(self, running: Running, number: int) -> Verdict:
         """A ticket, if the rules allow one."""
-        if self.row.is_roomy(number):
-            self._give_ticket(running, number)
+        now = self.clock()
+        ticket = Ticket(number, now)
+        if self.row.take_if_roomy(ticket, running.entry, now):
+            running.ticket = ticket
             return Verdict.RUN
         with self._alone():
             verdict = self._verdict_alone(number, running.entry)
@@ -349,11 +352,14 @@ class Lanes:
     # ---- what people see ----
 
     def _tally(self, number: int) -> Tally:
-        return self._tallies.setdefault(number, Tally())
+        tally = self._tallies.get(number)
+        if tally is None:
+            tally = self._tallies[number] = Tally()
+        return tally
 
     def stats(self) -> list[LaneStats]:
         """Each lane's numbers now; counters are since the pool was made, or since the fork."""
-        with self._changed:
+        with self._lock:
             return [
                 LaneStats.of(
                     self.pool.name,
@@ -409,7 +415,7 @@ class Lanes:
                 and now - running.since >= self.options.threshold
             ):
                 self._count_as_slow(connection, running)
-        with self._changed:
+        with self._lock:
             fast = max(0, self.pool.in_use - sum(self.row.running))
             self.row.fast += _SMOOTHING * (fast - self.row.fast)
             self.row.publish()
@@ -419,7 +425,7 @@ class Lanes:
         return TICK_SECONDS if self.pool.size else math.inf
 
     def _count_as_slow(self, connection: PooledConnection, running: Running) -> None:
-        with self._changed:
+        with self._lock:
             if connection.running is not running or running.is_over:
                 return
             running.is_over = True
@@ -446,25 +452,26 @@ class Lanes:
     def _follow_the_file(self) -> None:
         """If somebody removed the file, newcomers have another one: go there, with what runs."""
         if self.row.table.is_replaced():
-            with self._changed:
+            with self._lock:
                 if self.row.go_to(self._find_table(), self._numbers):
                     self.ledger.use(self.row.table)
 
     def start_over_in_child(self) -> None:
         """After a fork, in the child: row, tickets and locks are the parent's. The child of a fork
         often runs another program at once: what costs time waits for its first statement."""
-        self._changed = threading.Condition(threading.Lock())
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
         self.row.forget()
         self._is_inherited = True
 
     def _attach_in_child(self) -> None:
-        with self._changed:
+        with self._lock:
             if self._is_inherited:
                 self._start()
                 self.ledger.use(self.row.table)
 
     def close(self) -> None:
         """At exit. A process that is killed gives back as much: the kernel does it."""
-        with self._changed:
+        with self._lock:
             if not self._is_inherited:
                 self.row.leave()

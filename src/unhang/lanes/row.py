@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from typing import Final
 
 from unhang.lanes import workers
 from unhang.lanes.ledger import Entry
 from unhang.lanes.rules import CROWDED_FROM, Level
 from unhang.lanes.table import CELLS, LANES, WAITS, Table
 from unhang.pool import Pool
+
+_CAPACITY_SECONDS: Final = 0.1
 
 
 class Ticket:
@@ -47,7 +51,13 @@ class Row:
         if number is None:  # more processes than rows: this one is on its own
             self.table = Table(None, self.table.label)
             number = self.table.take_row() or 0
+        self._use(number)
+
+    def _use(self, number: int) -> None:
         self._number = number
+        self._busy = self.table.columns["busy_milli"]
+        self._lane_columns = self.table.lanes
+        self._capacity_until, self._known_capacity = -math.inf, 0
 
     # ---- counting ----
 
@@ -72,8 +82,8 @@ class Row:
         """So many more."""
         self.running[lane] += by
         if self._is_published:
-            self.table.lanes[lane][self._number] += by
-            self.table.columns["in_lanes"][self._number] += by
+            self._lane_columns[lane][self._number] += by
+            self._busy[self._number] += 1000 * by
 
     def wait(self, by: int) -> None:
         """So many more wait."""
@@ -124,9 +134,8 @@ class Row:
         for lane in range(LANES):
             self.table.lanes[lane][number] = self.running[lane]
         own = self.process_level(0)
-        columns["in_lanes"][number] = own.in_lanes
+        columns["busy_milli"][number] = int(1000 * (own.in_lanes + self.fast))
         columns["waiting"][number] = self.waiting
-        columns["fast_milli"][number] = int(1000 * self.fast)
         columns["capacity"][number] = own.capacity
         columns["workers"][number] = own.workers
 
@@ -143,8 +152,8 @@ class Row:
         """Whether the places of the whole host count."""
         return self._is_published and self.table.is_shared
 
-    def is_roomy(self, lane: int) -> bool:
-        """Whether it is so far from crowded that looking closer is of no use.
+    def take_if_roomy(self, ticket: Ticket, entry: Entry, now: float) -> bool:
+        """Begin to run, if it is so far from crowded that looking closer is of no use.
 
         Counts first and looks then, without a lock: of two processes that do this at the same time
         one at least sees the other.
@@ -152,15 +161,21 @@ class Row:
         busy = max(self._pool.in_use, sum(self.running))
         if busy >= self._capacity() * CROWDED_FROM:
             return False
-        if not self.is_shared:
-            return True
-        table, columns, number = self.table, self.table.columns, self._number
-        self.count(lane, 1)
-        others = table.total("in_lanes") - columns["in_lanes"][number]
-        fast = table.total("fast_milli") - columns["fast_milli"][number]
-        limit = table.total("capacity") * CROWDED_FROM
-        self.count(lane, -1)
-        return bool(busy + others + fast / 1000 < limit)
+        self.count(ticket.lane, 1)
+        if self.is_shared:
+            others = sum(self._busy[: self.table.top()]) - self._busy[self._number]
+            if busy + others / 1000 >= self._host_capacity(now) * CROWDED_FROM:
+                self.count(ticket.lane, -1)
+                return False
+        self.show(ticket, entry)
+        return True
+
+    def _host_capacity(self, now: float) -> int:
+        """Connections of the host; processes come and go slowly."""
+        if now >= self._capacity_until:
+            self._capacity_until = now + _CAPACITY_SECONDS
+            self._known_capacity = self.table.total("capacity")
+        return self._known_capacity
 
     def levels(self, lane: int) -> tuple[Level, ...]:
         """The process, and the host where that counts."""
@@ -172,10 +187,10 @@ class Row:
         def others(column: str) -> int:
             return table.total(column) - int(table.columns[column][number])
 
-        in_lanes = others("in_lanes")
+        in_lanes = sum(others(f"lane{each}") for each in range(LANES))
         return own, Level(
             capacity=own.capacity + others("capacity"),
-            busy=own.busy + in_lanes + others("fast_milli") / 1000,
+            busy=own.busy + others("busy_milli") / 1000,
             in_lane=own.in_lane + others(f"lane{lane}"),
             in_lanes=own.in_lanes + in_lanes,
             workers=own.workers + others("workers"),
@@ -210,7 +225,8 @@ class Row:
             new.give_row(number)
             return False
         old, old_number = self.table, self._number
-        self.table, self._number = new, number
+        self.table = new
+        self._use(number)
         self.publish()
         old.give_row(old_number)
         return True

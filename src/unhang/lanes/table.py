@@ -50,9 +50,8 @@ _COLUMNS: Final = (
     "pid",
     "workers",
     "capacity",
-    "fast_milli",
+    "busy_milli",
     "waiting",
-    "in_lanes",
     *(f"lane{number}" for number in range(LANES)),
 )
 

@@ -76,14 +76,13 @@ def view(table: Table, now: float | None = None) -> View:
     moment = time.monotonic() if now is None else now
     with table.alone():
         table.sweep()
-        in_lanes, fast = table.total("in_lanes"), table.total("fast_milli") / 1000
         names = table.lane_names()
         return View(
             path=str(table.path or Path()),
             label=table.label,
             processes=len({table.columns["pid"][row] for row in table.rows()}),
             capacity=table.total("capacity"),
-            busy=in_lanes + fast,
+            busy=table.total("busy_milli") / 1000,
             workers=table.total("workers"),
             waiting=table.total("waiting"),
             running={
