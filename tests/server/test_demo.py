@@ -73,6 +73,7 @@ def test_the_whole_story_from_hang_to_rollback(folder: Path) -> None:
     assert peak < 1_000_000_000, "bounded memory, all processes together"
     check_facts(json.loads((folder / "report.json").read_text()))
     html = (folder / "report.html").read_text()
+    assert "When many open a slow report at once" in html
     assert "What settings alone did not cure" in html
     assert "What the backend did not cure" in html
     assert len(html) < 500_000
@@ -114,6 +115,7 @@ def check_facts(facts: dict[str, Any]) -> None:
     assert set(verdicts) == {row["metric"] for row in facts["comparison"]["rows"]}
     assert facts["not_cured"], "settings alone do not cure leaking threads"
     check_backend(facts, backend)
+    check_bursts(*facts["bursts"])
 
 
 def check_backend(facts: dict[str, Any], act: dict[str, Any]) -> None:
@@ -130,6 +132,15 @@ def check_backend(facts: dict[str, Any], act: dict[str, Any]) -> None:
     # The server is as it was in act one, and diagnose goes on saying so.
     assert "UH102" in {finding["rule"] for finding in facts["findings_backend"]}
     assert "UH201" not in {finding["rule"] for finding in facts["findings_backend"]}
+
+
+def check_bursts(backend: dict[str, Any], stock: dict[str, Any]) -> None:
+    assert [backend["name"], stock["name"]] == ["backend", "stock"]
+    assert backend["in_time"] / backend["pages"] > 0.9
+    assert backend["in_time"] > stock["in_time"], "threads ran out without lanes"
+    assert backend["reports"]["answered"] > 0
+    assert backend["reports"]["told_to_come_again"] > 0
+    assert backend["reports"]["failed"] == 0
 
 
 def test_ctrl_c_leaves_nothing_running(folder: Path) -> None:

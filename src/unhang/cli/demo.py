@@ -38,6 +38,7 @@ from unhang.survey.model import Survey
 from unhang.web.report import render
 
 _LOG_EVERY_SECONDS = 5.0
+_GOOD_SHARE = 0.99
 _STYLES = {"better": "green", "worse": "bold red"}
 _DEFAULTS = Script()
 
@@ -59,7 +60,8 @@ def demo(
     ] = _DEFAULTS.engine,
 ) -> None:
     """Show the whole story on a private server and site; touches nothing of yours."""
-    script = Script(run_in_seconds=run_in, act_seconds=seconds, engine=engine)
+    burst = min(_DEFAULTS.burst_seconds, seconds)
+    script = Script(run_in_seconds=run_in, act_seconds=seconds, engine=engine, burst_seconds=burst)
     started = time.monotonic()
     facts = to_json(play.run(script, _Stage(script)))
     facts_file = report.with_suffix(".json")
@@ -145,6 +147,27 @@ class _Stage:
         if facts.backend_against_before and facts.backend_against_after:
             out.print(_three_sides(facts.backend_against_before, facts.backend_against_after))
         self._list(_("What the backend did not cure"), facts.not_cured_by_backend)
+
+    def bursts(self, facts: DemoFacts) -> None:
+        for burst in facts.bursts:
+            answered, refused, failed = burst.reports
+            share = burst.in_time / max(1, len(burst.pages))
+            text = _(
+                "{title}: {n} of {all} pages within half a second ({share:.1%}); reports: {ok} "
+                "answered, {later} told to come again, {failed} failed"
+            )
+            out.print(
+                text.format(
+                    title=burst.title,
+                    n=burst.in_time,
+                    all=len(burst.pages),
+                    share=share,
+                    ok=answered,
+                    later=refused,
+                    failed=failed,
+                ),
+                style="green" if share > _GOOD_SHARE else "bold red",
+            )
 
     def _titles(self, facts: DemoFacts) -> None:
         for act in facts.acts:

@@ -30,6 +30,7 @@ from unhang.change.planner import Goal, Place, make_plan
 from unhang.change.targets import Targets
 from unhang.change.verify import Verification
 from unhang.i18n import _
+from unhang.lab import demo_burst
 from unhang.lab import demo_verdict as verdict
 from unhang.lab.arrivals import Arrival, schedule
 from unhang.lab.demo_facts import Act, DemoFacts, Script, Show, pages
@@ -102,8 +103,25 @@ class _Play:
         show.compared(facts)
         self._roll_back()
         self._with_the_backend()
+        show.chapter(
+            _("A burst of reports"),
+            _("{n} people open a report that takes {s:.0f} s; others want their page").format(
+                n=demo_burst.REPORTS_AT_ONCE, s=demo_burst.REPORT_SECONDS
+            ),
+        )
+        self._burst("backend", _("with unhang's backend"))
         self._put_back()
+        self._burst("stock", _("with Django's own backend"))
+        show.bursts(facts)
         return facts
+
+    def _burst(self, name: str, title: str) -> None:
+        self.show.tell(title)
+        seconds = self.script.burst_seconds
+        answers = run_load(self.shop.url, demo_burst.arrivals(seconds, SEED))
+        begins = demo_burst.LEAD_SECONDS
+        burst = demo_burst.Burst(name, title, begins, begins + seconds, tuple(answers))
+        self.facts.bursts.append(burst)
 
     def _with_the_backend(self) -> None:
         facts, show = self.facts, self.show

@@ -9,6 +9,7 @@ from typing import Protocol
 from unhang.change.plan import Plan
 from unhang.change.verify import Verification
 from unhang.lab.arrivals import Page
+from unhang.lab.demo_burst import Burst
 from unhang.lab.load import Answer, Waits
 from unhang.monitor.compare import Comparison
 from unhang.monitor.sample import Sample
@@ -26,6 +27,7 @@ class Script:
         wait_timeout: What the plan sets, seconds. On this stage a minute passes in a second, and
             5 s stand for the 300 s one would set in earnest.
         drain_seconds: How long verify may wait for the old sessions to end.
+        burst_seconds: How long the burst of reports goes on.
     """
 
     run_in_seconds: float = 28.0
@@ -36,6 +38,7 @@ class Script:
     threads: int = 8
     drain_seconds: float = 20.0
     engine: str = "mariadb"
+    burst_seconds: float = 12.0
 
     @property
     def load_seconds(self) -> float:
@@ -114,6 +117,7 @@ class DemoFacts:
         comparison: Act two against act one.
         backend_against_before, backend_against_after: Act three against each of the others.
         not_cured, not_cured_by_backend: Sentences on what acts two and three left as it was.
+        bursts: The burst of reports, with the backend and without.
         restored: Name and value of what was changed, read again at the end.
     """
 
@@ -132,6 +136,7 @@ class DemoFacts:
     backend_against_after: Comparison | None = None
     not_cured: tuple[str, ...] = ()
     not_cured_by_backend: tuple[str, ...] = ()
+    bursts: list[Burst] = field(default_factory=list)
     restored: tuple[tuple[str, str], ...] = ()
 
     def act(self, name: str) -> Act:
@@ -165,3 +170,6 @@ class Show(Protocol):
 
     def side_by_side(self, facts: DemoFacts) -> None:
         """The three acts in one table, and what the backend did not cure."""
+
+    def bursts(self, facts: DemoFacts) -> None:
+        """The burst of reports, with the backend and without."""

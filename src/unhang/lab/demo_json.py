@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import unhang
+from unhang.lab.demo_burst import IN_TIME_SECONDS, Burst
 from unhang.lab.demo_facts import Act, DemoFacts
 from unhang.lab.load import Answer, Waits
 from unhang.monitor.compare import Comparison
@@ -44,6 +45,7 @@ def to_json(facts: DemoFacts) -> dict[str, Any]:
         "backend_against_after": _comparison(facts.backend_against_after),
         "not_cured": list(facts.not_cured),
         "not_cured_by_backend": list(facts.not_cured_by_backend),
+        "bursts": [_burst(burst) for burst in facts.bursts],
         "restored": dict(facts.restored),
     }
 
@@ -62,6 +64,22 @@ def _act(act: Act, max_connections: int) -> dict[str, Any]:
             "all": encode(act.waits),
             "pages": {n: encode(Waits.of(a for a in compared if a.name == n)) for n in names},
         },
+    }
+
+
+def _burst(burst: Burst) -> dict[str, Any]:
+    answered, refused, failed = burst.reports
+    return {
+        "name": burst.name,
+        "title": burst.title,
+        "begins": burst.begins,
+        "ends": burst.ends,
+        "pages": len(burst.pages),
+        "in_time": burst.in_time,
+        "in_time_ms": 1000 * IN_TIME_SECONDS,
+        "waits": encode(burst.waits),
+        "reports": {"answered": answered, "told_to_come_again": refused, "failed": failed},
+        "responses": responses_by_second([a for a in burst.answers if a.name != "report"]),
     }
 
 

@@ -11,8 +11,8 @@ import math
 import random
 from typing import Final
 
-_RESERVE: Final = (2, 50)
-"""Sessions left to people and other programs: at least, at most."""
+_LEAST_RESERVE: Final = 2
+"""Sessions left to people and other programs, at least."""
 
 _CROWDED: Final = 0.8
 _FULL: Final = 0.98
@@ -35,9 +35,6 @@ _SHRINK: Final = 0.6
 _GROW: Final = 0.8
 """How fast a share follows, and how crowded the server is when a share is 1. Lower shares come
 within a narrow band above (the power 8), larger ones below that (2)."""
-
-_LONGEST_STEP_SECONDS: Final = 1.0
-"""Of a share: after a long gap one look must not throw it from one end to the other."""
 
 _SMALLEST_SHARE: Final = 0.1
 _FIRST_SHARE: Final = 1.0
@@ -69,7 +66,7 @@ class Headroom:
 
     Args:
         max_size: Connections of the pool at most.
-        reserve: The part of the server's limit that is left to others, within 2 to 50 sessions.
+        reserve: The part of the server's limit that is left to others, 2 sessions at least.
         rng: Where jitter comes from.
     """
 
@@ -89,6 +86,7 @@ class Headroom:
         self._failures = 0
         self._start_at = self._opened_at = -math.inf
         self._patience = 1.0
+        self._has_begun = False
 
     # ---- what is learned ----
 
@@ -97,8 +95,7 @@ class Headroom:
         """Sessions that all pools together may have; 0 as long as the limit is unknown."""
         if not self._limit:
             return 0
-        least, most = _RESERVE
-        return max(1, math.floor(self._limit - min(max(self._reserve * self._limit, least), most)))
+        return max(1, math.floor(self._limit - max(self._reserve * self._limit, _LEAST_RESERVE)))
 
     def saw(self, sessions: int, limit: int, now: float) -> None:
         """The server was asked: right after each connect, and when `next_look` says so.
@@ -116,7 +113,7 @@ class Headroom:
             self._begin_share()
             return
         self._mean += (sessions - self._mean) * -math.expm1(-seconds / _SMOOTH_SECONDS)
-        self._adjust_share(min(seconds, _LONGEST_STEP_SECONDS))
+        self._adjust_share(min(seconds, self._look_seconds))
         if self._rng.random() < seconds / 10:  # who has the odd connection changes now and then
             self._jitter = self._rng.random()
 
@@ -136,8 +133,10 @@ class Headroom:
     def _adjust_share(self, seconds: float) -> None:
         share, crowding = self._share, self._crowding(self._seen_at)
         step = _SHRINK * _GROW * share ** (1 / 2 if share > 1 else 7 / 8)
-        loss = (_SHRINK if crowding > 0 else 1.0) * crowding * share
-        self._set_share(share + (step - loss) * seconds)
+        # Implicit (backward Euler), so that a long step cannot overshoot.
+        gain = max(0.0, -crowding) * share
+        loss = _SHRINK * max(0.0, crowding)
+        self._set_share((share + (step + gain) * seconds) / (1 + loss * seconds))
 
     def _set_share(self, share: float) -> None:
         self._share = min(max(share, _SMALLEST_SHARE), self.max_size)
@@ -192,6 +191,8 @@ class Headroom:
         """
         if size == 0:
             return max(0.0, self._start_at - now)
+        if not self._has_begun:
+            return math.inf  # the first connection shows how full it is
         is_full = self._limit and self._sessions >= self.ceiling
         if size >= self.allowance(now) or (is_full and now - self._seen_at < _FADES_SECONDS):
             return math.inf
@@ -223,6 +224,7 @@ class Headroom:
             size: Connections that the pool has besides.
             now: Seconds.
         """
+        self._has_begun = True
         excess = self._sessions - self.ceiling
         if self._limit and excess > 0:
             chance = 0.0 if size else 1 - excess / max(1, self._limit - self.ceiling)
@@ -251,5 +253,9 @@ class Headroom:
 
     def next_look(self, now: float) -> float:
         """Seconds until it makes sense to ask the server again."""
-        every = max(1.0, self._sessions / _LOOKS_PER_SECOND) * (0.75 + 0.5 * self._jitter)
+        every = self._look_seconds * (0.75 + 0.5 * self._jitter)
         return max(0.0, self._seen_at + every - now)
+
+    @property
+    def _look_seconds(self) -> float:
+        return max(1.0, self._sessions / _LOOKS_PER_SECOND)

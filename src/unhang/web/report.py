@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from typing import Any, Final
@@ -13,6 +14,8 @@ from django.utils.safestring import SafeString, mark_safe
 from unhang.mysql.engine import OWN_ENGINE, STOCK_ENGINE
 
 _PACKAGE: Final = "unhang.web"
+
+_BURST_MARKS: Final = ((0.99, "good"), (0.9, "between"), (0.0, "bad"))
 
 Acts = Sequence[Mapping[str, Any]]
 
@@ -33,10 +36,11 @@ def render(facts: Mapping[str, Any]) -> str:
         "headline": _headline(acts),
         "pages": _pages(acts),
         "rows": _rows(facts),
+        "bursts": [_burst(burst) for burst in facts["bursts"]],
         "stock_engine": STOCK_ENGINE,
         "own_engine": OWN_ENGINE,
         "steps": [_step(step) for step in facts["plan"]["steps"]],
-        "data": _script_data({"acts": acts}),
+        "data": _script_data({"acts": acts, "bursts": facts["bursts"]}),
         "uplot_js": _trusted("static/unhang/vendor/uplot/uPlot.iife.min.js"),
         "uplot_css": _trusted("static/unhang/vendor/uplot/uPlot.min.css"),
         "style": _trusted("static/unhang/report.css"),
@@ -137,6 +141,14 @@ def _side(waits: Mapping[str, Any] | None) -> dict[str, str]:
 
 def _milliseconds(seconds: float | None) -> str:
     return "–" if seconds is None else f"{1000 * seconds:.0f} ms"
+
+
+def _burst(burst: Mapping[str, Any]) -> dict[str, Any]:
+    """What one backend made of the burst: of 100 visitors, how many had their page in time."""
+    share = burst["in_time"] / max(1, burst["pages"])
+    number = f"{math.floor(1000 * share) / 10:.1f}".removesuffix(".0")
+    mark = next(name for least, name in _BURST_MARKS if share >= least)
+    return {"title": burst["title"], "number": number, "mark": mark, **burst["reports"]}
 
 
 def _rows(facts: Mapping[str, Any]) -> list[dict[str, Any]]:

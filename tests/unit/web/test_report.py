@@ -13,6 +13,17 @@ from unhang.web.report import render
 EVIL = '</script><script>alert("1")</script>'
 
 
+def burst(name: str, in_time: int) -> dict[str, Any]:
+    return {
+        "name": name,
+        "title": f"with {name}",
+        "pages": 374,
+        "in_time": in_time,
+        "reports": {"answered": 16, "told_to_come_again": 51, "failed": 0},
+        "responses": {"t": [0], "p50_ms": [4.0], "p95_ms": [9.0]},
+    }
+
+
 @pytest.fixture
 def facts() -> dict[str, Any]:
     waits = {"requests": 100, "failed": 97, "p50": None, "p95": None, "p99": 3.0}
@@ -52,6 +63,7 @@ def facts() -> dict[str, Any]:
         "started": "2026-01-01",
         "server": f"10.11 {EVIL}",
         "script": {"wait_timeout": 5},
+        "bursts": [burst("backend", 374), burst("stock", 26)],
         "acts": [
             {"name": "before", **act},
             {"name": "after", **act, "waits": act["waits"] | {"all": waits | {"failed": 6}}},
@@ -100,7 +112,7 @@ def test_the_data_for_the_charts_is_whole(facts: dict[str, Any]) -> None:
     html = render(facts)
     found = re.search(r'<script type="application/json" id="data">(.*?)</script>', html, re.DOTALL)
     assert found is not None
-    assert json.loads(found[1]) == {"acts": facts["acts"]}
+    assert json.loads(found[1]) == {"acts": facts["acts"], "bursts": facts["bursts"]}
 
 
 def test_it_shows_numbers_steps_verdicts_and_what_was_not_cured(facts: dict[str, Any]) -> None:
@@ -138,5 +150,12 @@ def test_the_colour_of_a_number_follows_the_number(facts: dict[str, Any]) -> Non
 
 def test_each_act_has_its_charts(facts: dict[str, Any]) -> None:
     html = render(facts)
-    for number in range(3):
-        assert html.count(f'data-act="{number}"') == 3
+    for number, charts in enumerate((4, 4, 3)):  # two bursts have one each
+        assert html.count(f'data-act="{number}"') == charts
+
+
+def test_the_burst_says_how_many_of_100_had_their_page_in_time(facts: dict[str, Any]) -> None:
+    html = render(facts)
+    assert re.search(r'class="count good">100<', html)
+    assert re.search(r'class="count bad">6\.9<', html), "rounded down: 100 means all of them"
+    assert "16 shown, 51 told to come again" in html

@@ -6,10 +6,12 @@
   const colour = (name) => css.getPropertyValue("--" + name).trim();
   const axis = { stroke: colour("soft"), grid: { stroke: colour("line"), width: 1 }, ticks: { stroke: colour("line") } };
   const sum = (rows) => rows[0].map((_, i) => rows.reduce((s, row) => s + (row[i] || 0), 0));
-  const highest = (kind) => Math.max(...data.acts.flatMap((act) => peak(act, kind)));
+  const played = (kind) => kind === "burst" ? data.bursts : data.acts;
+  const highest = (kind) => Math.max(...played(kind).flatMap((act) => peak(act, kind)));
   const peak = (act, kind) => ({
     sessions: () => [act.sessions.max_connections * 1.1],
     requests: () => sum([act.responses.answered, act.responses.failed]),
+    burst: () => act.responses.p95_ms.filter((v) => v !== null).concat([1000]),
     times: () => act.responses.p95_ms.filter((v) => v !== null).concat([10]),
   })[kind]();
 
@@ -50,9 +52,11 @@
     },
   };
 
+  draw.burst = draw.times;
+
   function chart(box) {
     const kind = box.dataset.kind;
-    const { data: values, series: lines, unit, log } = draw[kind](data.acts[box.dataset.act]);
+    const { data: values, series: lines, unit, log } = draw[kind](played(kind)[box.dataset.act]);
     const top = highest(kind);
     box.textContent = "";
     new uPlot({
