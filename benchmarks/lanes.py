@@ -69,7 +69,7 @@ def per_call(call: Callable[[], None]) -> float:
 def main() -> int:
     """Print the table; 1 if a lane costs more than it may."""
     console.rule("lanes, while there is room")
-    workers.note_request()
+    workers.note_request(environ={})
     with tempfile.TemporaryDirectory() as folder:
         all_lanes = {processes: made(folder, processes) for processes in PROCESSES}
         found: dict[str, list[float]] = {}

@@ -217,13 +217,14 @@ class Lanes:
                     return
                 if number != ticket.lane:
                     self._stand_in_line(ticket, number, running.entry, waited)
-                if self._is_served(running, ticket, waited):
+                patience = self._patience(number, holds)
+                if self._is_served(running, ticket, waited, patience):
                     tally = self._tally(number)
                     tally.admitted += 1
                     tally.wait_seconds += waited
                     self._log(f"waited {waited:.2f} s", running.entry, number)
                     return
-                left = self._patience(number, holds) - waited
+                left = patience - waited
                 if left <= 0:
                     raise self._refusal(running.entry, number, waited)
                 self._changed.wait(min(left, NAP_SECONDS))
@@ -260,13 +261,14 @@ class Lanes:
         """Looking and taking are one step, for the whole host where that shares its places."""
         return self.row.table.alone() if self.row.is_shared else contextlib.nullcontext()
 
-    def _is_served(self, running: Running, ticket: Ticket, waited: float) -> bool:
+    def _is_served(self, running: Running, ticket: Ticket, waited: float, patience: float) -> bool:
         number = ticket.lane
         if self._lines[number][0] is ticket and self._take(running, number) is Verdict.RUN:
             return True
         if number == self._new and self._ought_not_to_wait(number, running.entry):
             raise self._refusal(running.entry, number, waited)
-        if number == self._new and waited >= NEW_WAITS * self.options.threshold:
+        longest = min(NEW_WAITS * self.options.threshold, patience)
+        if number == self._new and waited >= longest:
             self._give_ticket(running, number)
             return True
         return False

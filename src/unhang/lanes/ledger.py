@@ -30,6 +30,7 @@ _SEEN_SECONDS: Final = 1.0
 """How exactly the time of the last run is kept."""
 
 _PROBES: Final = 8
+_LONG: Final = 2000
 _TEXTS: Final = 4096
 """SQL texts that a process remembers the entry of. Those with values in them are many: when the
 memory is full it starts anew."""
@@ -98,12 +99,18 @@ class Ledger:
 
     def entry_of(self, query: Any) -> Entry:
         """The entry of a statement, by its text before parameters are bound."""
-        entry = self._by_text.get(query)
+        try:
+            # Of a long text only the hash: INSERTs of a thousand rows would be many megabytes.
+            name = query if len(query) <= _LONG else hash(query)
+            entry = self._by_text.get(name)
+        except TypeError:  # not hashable, or without a length; a driver may take it all the same
+            name = str(query)
+            entry = self._by_text.get(name)
         if entry is None:
             entry = Entry(shape_of(query))
             if len(self._by_text) >= _TEXTS:
                 self._by_text.clear()
-            self._by_text[query] = entry
+            self._by_text[name] = entry
             self._find(entry)
         return entry
 

@@ -140,9 +140,9 @@ class Row:
         columns["workers"][number] = own.workers
 
     def learn_workers(self) -> None:
-        """From the thread that asks, once it is one that serves requests."""
-        if workers.serves_requests() and not (self._workers and self._is_published):
-            self._workers = self._workers or workers.count()
+        """Once the process serves requests."""
+        if not self._is_published and workers.serves_requests():
+            self._workers = self._workers or workers.requests_at_a_time()
             self.publish()
 
     # ---- how full it is ----
@@ -232,8 +232,12 @@ class Row:
         return True
 
     def leave(self) -> None:
-        """Give the row back."""
-        self.table.give_row(self._number)
+        """Give the row back. What still runs is booked where nobody looks."""
+        old, number = self.table, self._number
+        self._is_published = False
+        self.table = Table(None)
+        self._use(self.table.take_row() or 0)
+        old.give_row(number)
 
     def forget(self) -> None:
         """In a forked child: the row is the parent's."""

@@ -8,11 +8,12 @@ from typing import Any, Final
 # Django writes the length of an IN list and of a page into the text, and people write values there.
 _VARIES: Final = re.compile(
     r"""
-    (?P<quoted> '(?:[^'\\]|\\.|'')*' | "(?:[^"\\]|\\.|"")*" )
-    | (?<![\w`.$]) 0x[0-9a-f]+ \b
-    | (?<![\w`.$]) \d+ (?:\.\d+)? (?:e[+-]?\d+)? \b
-    | (?P<list> %s (?:\s*,\s*%s)+ )
-    | (?P<comment> /\*.*?\*/ )
+    (?P<kept> `[^`]*` )
+    | '(?:[^'\\]|\\.|'')*(?:'|\\?\Z) | "(?:[^"\\]|\\.|"")*(?:"|\\?\Z)
+    | (?P<comment> /\*.*?(?:\*/|\Z) | --(?=\s|\Z)[^\n]* | \#[^\n]* )
+    | (?<![\w`$.])0x[0-9a-f]+\b
+    | (?<![\w`$.])(?:\d+(?:\.\d*)?|\.\d+)(?:e[+-]?\d+)?(?!\w)
+    | (?P<list> %s(?:\s*,\s*%s)+ )
     """,
     re.VERBOSE | re.IGNORECASE | re.DOTALL,
 )
@@ -34,6 +35,8 @@ def shape_of(query: Any) -> str:
 
 
 def _without_value(found: re.Match[str]) -> str:
+    if found["kept"]:
+        return found["kept"]
     if found["list"]:
         return "%s, …"
     return " " if found["comment"] else "?"

@@ -6,12 +6,16 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 _serves_requests = False
+_at_a_time = 0
 
 
-def note_request(**_kwargs: object) -> None:
+def note_request(**signal: object) -> None:
     """This process serves requests: a receiver for Django's `request_started`."""
-    global _serves_requests
-    _serves_requests = True
+    global _serves_requests, _at_a_time
+    if not _serves_requests:
+        _serves_requests = True
+        # Sent in the thread that serves the request, except under ASGI.
+        _at_a_time = count() if "environ" in signal else 0
 
 
 def serves_requests() -> bool:
@@ -20,8 +24,13 @@ def serves_requests() -> bool:
     return _serves_requests
 
 
+def requests_at_a_time() -> int:
+    """As many as it serves side by side; 0 if that cannot be known."""
+    return _at_a_time
+
+
 def count() -> int:
-    """Requests at a time, judged by the thread that asks; 0 if it cannot be known.
+    """Requests at a time, judged by the running thread; 0 if it cannot be known.
 
     A request in the main thread is one of a worker that serves one at a time (gunicorn's sync). One
     in a pool of threads shares it with as many as the pool may have (gthread). asyncio's pool and

@@ -251,7 +251,8 @@ class VirtualConnection(DriverFacade):
         self, cursor: VirtualCursor, kind: Kind, query: Any, args: Any, many: bool
     ) -> Any:
         running = None
-        if self._lanes is not None and not self._is_closed and self._transaction is not LOST:
+        is_usable = not self._is_closed and self._transaction is not LOST
+        if self._lanes is not None and is_usable and kind is not Kind.SAVEPOINT:
             held = self._lease is not None and (bool(self._pin) or self._transaction is not NONE)
             let_go = None if held else self.let_go
             running = self._lanes.admit(query, holds=held, let_go=let_go)

@@ -83,6 +83,7 @@ class PooledWrapper(_Base):
         kind, alias = type(self), self.alias
         with _pools_lock:
             if key not in _pools or _pools[key].is_closed:
+                _give_row_back(_pools.get(key))
                 driver = MysqlDriver(
                     lambda: kind(settings, alias),
                     max_statement_seconds=options.max_statement_seconds,
@@ -112,6 +113,7 @@ class PooledWrapper(_Base):
             pool = _pools.pop(self._pool_key(), None)
         if pool is not None:
             pool.close()
+            _give_row_back(pool)
 
     def lane(self, name: str | None) -> lane:
         """A block, or a decorator, whose statements on this alias run in a named lane.
@@ -204,6 +206,12 @@ class PooledWrapper(_Base):
             # Each statement gets a connection that was looked at: an error is no reason to doubt.
             self.health_check_done = self.errors_occurred
             self.errors_occurred = False
+
+
+def _give_row_back(pool: Pool | None) -> None:
+    """A pool that is closed for good must not keep its place among the processes of the host."""
+    if pool is not None and isinstance(pool.driver, MysqlDriver) and pool.driver.lanes is not None:
+        pool.driver.lanes.close()
 
 
 def _frozen(value: Any) -> Any:
