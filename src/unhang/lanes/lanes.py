@@ -190,7 +190,7 @@ class Lanes:
     ) -> None:
         began = self.clock()
         with self._lock:
-            self.row.learn_workers()
+            self.row.publish_once()
             number = self._lane_of(running.entry, name)
             if number is None:  # proven fast in the meantime
                 return

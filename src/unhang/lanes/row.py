@@ -129,6 +129,7 @@ class Row:
         """Write all of it down."""
         if not workers.serves_requests():
             return
+        self._workers = self._workers or workers.requests_at_a_time()
         self._is_published = True
         columns, number = self.table.columns, self._number
         for lane in range(LANES):
@@ -139,10 +140,9 @@ class Row:
         columns["capacity"][number] = own.capacity
         columns["workers"][number] = own.workers
 
-    def learn_workers(self) -> None:
-        """Once the process serves requests."""
-        if not self._is_published and workers.serves_requests():
-            self._workers = self._workers or workers.requests_at_a_time()
+    def publish_once(self) -> None:
+        """As soon as the process serves requests."""
+        if not self._is_published:
             self.publish()
 
     # ---- how full it is ----
