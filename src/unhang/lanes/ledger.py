@@ -162,6 +162,7 @@ class Ledger:
         higher = 1.0 if score < 0 else score + (1 - score) * _WEIGHT
         self._scores[index] = higher
         self._table.overs[index] += 1
+        self._table.seconds[index] += self.threshold  # so long by now; `took` adds the rest
         self._note(entry, index, always=True)
         if score < SLOW_FROM <= higher:
             self.learned += 1
@@ -170,7 +171,7 @@ class Ledger:
 
     def took(self, entry: Entry, seconds: float) -> None:
         """How long a slow run was in the end."""
-        self._table.seconds[self._find(entry)] += seconds
+        self._table.seconds[self._find(entry)] += max(0.0, seconds - self.threshold)
 
     def note(self, entry: Entry, now: float) -> None:
         """It runs, so it must not be forgotten. Cheap: every statement comes by here."""
