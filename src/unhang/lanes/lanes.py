@@ -52,6 +52,7 @@ SUSPECT_SHARE: Final = 0.1
 """Of the threshold: a stranger that has been running for so long may well turn out to be slow."""
 
 _REPLACED_SECONDS: Final = 1.0
+_LOST_SECONDS: Final = 5.0
 _SMOOTHING: Final = 0.3
 
 
@@ -103,20 +104,24 @@ class Lanes:
         self.clock = clock
         self._find_table: Callable[[], Table] = lambda: find_table(identity, label)
         self._named = dict(named or {})
+        self._make_lock()
         self._start()
         self.ledger = Ledger(self.row.table, options.threshold, clock)
+        self._is_inherited = False
         process.register(self)
 
     def __repr__(self) -> str:
         return f"<Lanes of {self.pool.name!r}, {self.row.table!r}>"
 
-    def _start(self) -> None:
+    def _make_lock(self) -> None:
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
+
+    def _start(self) -> None:
         self._lines: dict[int, deque[Ticket]] = {}
         self._tallies: dict[int, Tally] = {}
         self._looked_at = self.clock()
-        self._is_inherited = False
+        self._ticketed: set[Running] = set()
         self.row = Row(self.pool, self._find_table, self.options.workers)
         self._numbers: dict[str, int] = {}
         self._names: dict[int, str] = {}
@@ -143,14 +148,19 @@ class Lanes:
         entry = self.ledger.entry_of(query)
         name = naming.name_for(self.pool.name)
         if name is None:
-            if self.ledger.seems_proven(entry):
+            if self.ledger.is_proven(entry):
                 return Running(entry, is_proven=True)
         elif name == naming.NO_LANE:
             return Running(entry, is_proven=self.ledger.is_proven(entry))
         if self._is_inherited:
             self._attach_in_child()
         running = Running(entry, is_proven=False)
-        self._enter(running, name, holds, let_go)
+        try:
+            self._enter(running, name, holds, let_go)
+        except BaseException:
+            with self._lock:
+                self._release(running)
+            raise
         return running
 
     def done(self, running: Running, *, ok: bool = True) -> None:
@@ -179,6 +189,7 @@ class Lanes:
     def _release(self, running: Running) -> None:
         ticket, running.ticket = running.ticket, None
         if ticket is not None:
+            self._ticketed.discard(running)
             self.row.give(ticket)
             if self.row.waiting:
                 self._changed.notify_all()
@@ -191,6 +202,7 @@ class Lanes:
         began = self.clock()
         with self._lock:
             self.row.publish_once()
+            self.ledger.find(running.entry)
             number = self._lane_of(running.entry, name)
             if number is None:  # proven fast in the meantime
                 return
@@ -293,6 +305,7 @@ class Lanes:
         ticket = Ticket(number, now)
         if self.row.take_if_roomy(ticket, running.entry, now):
             running.ticket = ticket
+            self._ticketed.add(running)
             return Verdict.RUN
         with self._alone():
             verdict = self._verdict_alone(number, running.entry)
@@ -324,6 +337,7 @@ class Lanes:
 
     def _give_ticket(self, running: Running, number: int) -> None:
         running.ticket = Ticket(number, self.clock())
+        self._ticketed.add(running)
         self.row.take(running.ticket, running.entry)
 
     # ---- lanes by name ----
@@ -408,6 +422,9 @@ class Lanes:
         look."""
         if self._is_inherited:
             return math.inf
+        if self.pool.is_closed and not self.pool.size:
+            self.close()
+            return math.inf
         now = self.clock()
         for connection in self.pool.connections():
             running = connection.running
@@ -417,6 +434,7 @@ class Lanes:
                 and now - running.since >= self.options.threshold
             ):
                 self._count_as_slow(connection, running)
+        self._reclaim_lost(now)
         with self._lock:
             fast = max(0, self.pool.in_use - sum(self.row.running))
             self.row.fast += _SMOOTHING * (fast - self.row.fast)
@@ -425,6 +443,21 @@ class Lanes:
             self._looked_at = now
             self._follow_the_file()
         return TICK_SECONDS if self.pool.size else math.inf
+
+    def _reclaim_lost(self, now: float) -> None:
+        """Places of statements that an interrupt ended between two lines, as Celery's time limits
+        may do: nobody will ever say that they are over."""
+        held = {connection.running for connection in self.pool.connections()}
+        longest = self.pool.options.timeout + _LOST_SECONDS
+        for running in list(self._ticketed):
+            ticket = running.ticket
+            if ticket is None or running in held:
+                continue
+            is_waiting = running.since == math.inf  # for a connection, or it never will be sent
+            if now - ticket.since >= (longest if is_waiting else _LOST_SECONDS):
+                with self._lock:
+                    if running.ticket is ticket:
+                        self._release(running)
 
     def _count_as_slow(self, connection: PooledConnection, running: Running) -> None:
         with self._lock:
@@ -455,14 +488,13 @@ class Lanes:
         """If somebody removed the file, newcomers have another one: go there, with what runs."""
         if self.row.table.is_replaced():
             with self._lock:
-                if self.row.go_to(self._find_table(), self._numbers):
+                if self.row.go_to(self._find_table(), self._names):
                     self.ledger.use(self.row.table)
 
     def start_over_in_child(self) -> None:
         """After a fork, in the child: row, tickets and locks are the parent's. The child of a fork
         often runs another program at once: what costs time waits for its first statement."""
-        self._lock = threading.Lock()
-        self._changed = threading.Condition(self._lock)
+        self._make_lock()
         self.row.forget()
         self._is_inherited = True
 
@@ -471,6 +503,7 @@ class Lanes:
             if self._is_inherited:
                 self._start()
                 self.ledger.use(self.row.table)
+                self._is_inherited = False  # last: other threads look at it without the lock
 
     def close(self) -> None:
         """At exit. A process that is killed gives back as much: the kernel does it."""

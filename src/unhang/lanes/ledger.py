@@ -111,28 +111,29 @@ class Ledger:
             if len(self._by_text) >= _TEXTS:
                 self._by_text.clear()
             self._by_text[name] = entry
-            self._find(entry)
+            self.find(entry)
         return entry
 
-    def seems_proven(self, entry: Entry) -> bool:
-        """Known to be fast: the way of nearly every statement. An entry whose place went to another
-        statement takes that one's score for its own here; it was proven once itself."""
-        return bool(self._scores[entry.index] == PROVEN)
-
     def is_proven(self, entry: Entry) -> bool:
-        """Known to be fast."""
+        """Known to be fast: the way of nearly every statement."""
         index = entry.index
         return bool(self._scores[index] == PROVEN and self._keys[index] == entry.key)
 
     def is_slow(self, entry: Entry) -> bool:
         """Known to be slow."""
         index = entry.index
-        return bool(self._keys[index] == entry.key and self._scores[index] >= SLOW_FROM)
+        return bool(
+            self._keys[index] == entry.key
+            and self._scores[index] >= SLOW_FROM
+            and self.clock() - self._table.seen[index] < FORGET_SECONDS
+        )
 
     def is_unknown(self, entry: Entry) -> bool:
         """Not one run has ended or has taken too long."""
         index = entry.index
-        return bool(self._keys[index] != entry.key or self._scores[index] < 0)
+        if self._keys[index] != entry.key or self._scores[index] < 0:
+            return True
+        return bool(self._scores[index] >= SLOW_FROM and not self.is_slow(entry))  # long ago
 
     def mean_seconds(self, entry: Entry) -> float:
         """Of its slow runs; the threshold while there is none."""
@@ -144,7 +145,7 @@ class Ledger:
 
     def was_fast(self, entry: Entry) -> None:
         """A run ended below the threshold."""
-        index = self._find(entry)
+        index = self.find(entry)
         score = self._scores[index]
         if score < 0:
             self._scores[index] = PROVEN
@@ -157,7 +158,7 @@ class Ledger:
 
     def overran(self, entry: Entry) -> bool:
         """A run, ended or not, is over the threshold. Returns whether that makes it slow now."""
-        index = self._find(entry)
+        index = self.find(entry)
         score = self._scores[index]
         higher = 1.0 if score < 0 else score + (1 - score) * _WEIGHT
         self._scores[index] = higher
@@ -171,12 +172,12 @@ class Ledger:
 
     def took(self, entry: Entry, seconds: float) -> None:
         """How long a slow run was in the end."""
-        self._table.seconds[self._find(entry)] += max(0.0, seconds - self.threshold)
+        self._table.seconds[self.find(entry)] += max(0.0, seconds - self.threshold)
 
     def note(self, entry: Entry, now: float) -> None:
         """It runs, so it must not be forgotten. Cheap: every statement comes by here."""
         if now - entry.noted >= _SEEN_SECONDS:
-            self._note(entry, self._find(entry))
+            self._note(entry, self.find(entry))
 
     def _note(self, entry: Entry, index: int, *, always: bool = False) -> None:
         now = self.clock()
@@ -185,24 +186,22 @@ class Ledger:
             self._table.counts[index] += 1
             self._table.seen[index] = now
 
-    def _find(self, entry: Entry) -> int:
+    def find(self, entry: Entry) -> int:
         """Its index; made, in the place of the statement unused for longest, if it has none."""
         index = entry.index
-        if self._keys[index] == entry.key:
-            if self.clock() - self._table.seen[index] < FORGET_SECONDS:
-                return index
+        if self._keys[index] != entry.key:
+            first = entry.key % ENTRIES
+            places = [(first + step) % ENTRIES for step in range(_PROBES)]
+            with self._table.alone():
+                index = next((p for p in places if self._keys[p] == entry.key), -1)
+                if index < 0:
+                    index = min(places, key=lambda p: (self._keys[p] != 0, self._table.seen[p]))
+                    self._make(entry, index)
+            entry.index = index
+        if self.clock() - self._table.seen[index] >= FORGET_SECONDS:
             with self._table.alone():
                 self._make(entry, index)
-            return index
-        first = entry.key % ENTRIES
-        places = [(first + step) % ENTRIES for step in range(_PROBES)]
-        with self._table.alone():
-            index = next((p for p in places if self._keys[p] == entry.key), -1)
-            if index < 0:
-                index = min(places, key=lambda p: (self._keys[p] != 0, self._table.seen[p]))
-                self._make(entry, index)
-        entry.index = index
-        return index
+        return int(index)
 
     def _make(self, entry: Entry, index: int) -> None:
         if self._keys[index] != 0 and self._scores[index] >= SLOW_FROM:

@@ -15,8 +15,10 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar, Token
-from inspect import iscoroutinefunction
+from inspect import isasyncgenfunction, iscoroutinefunction, isgeneratorfunction
 from typing import Any, Final, TypeVar, cast
+
+from unhang.lanes.table import LANE_NAME_BYTES
 
 NO_LANE: Final = ""
 """The name of no lane: what runs under it is never held back."""
@@ -27,6 +29,11 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 current: ContextVar[Mapping[str | None, str] | None] = ContextVar("unhang_lane", default=None)
 """The lane by alias; under `None` for every alias."""
+
+_Token = Token[Mapping[str | None, str] | None]
+
+# In a context of its own, too: one `lane` may be used by several threads or tasks at a time.
+_begun: ContextVar[tuple[_Token, ...]] = ContextVar("unhang_lanes_begun", default=())
 
 _default: str | None = None
 
@@ -40,9 +47,10 @@ def name_for(alias: str) -> str | None:
     return _default if found is None else found
 
 
-def enter(name: str | None, using: str | None = None) -> Token[Mapping[str | None, str] | None]:
+def enter(name: str | None, using: str | None = None) -> _Token:
     """From here on; `current.reset(token)` ends it."""
-    return current.set({**(current.get() or {}), using: NO_LANE if name is None else name})
+    outer = {} if using is None else current.get() or {}  # the innermost block decides
+    return current.set({**outer, using: NO_LANE if name is None else name})
 
 
 def enter_process(name: str | None) -> None:
@@ -61,21 +69,31 @@ class lane:  # noqa: N801 - used as a statement, like contextlib's
     """
 
     def __init__(self, name: str | None, using: str | None = None) -> None:
-        if name is not None and (not isinstance(name, str) or not name):
-            raise ValueError(f"a lane's name must be a string that is not empty, not {name!r}")
+        if name is not None and not (
+            isinstance(name, str) and 0 < len(name.encode()) <= LANE_NAME_BYTES
+        ):
+            raise ValueError(
+                f"a lane's name must be a string of 1 to {LANE_NAME_BYTES} bytes, not {name!r}"
+            )
         self._name = name
         self._using = using
-        self._tokens: list[Token[Mapping[str | None, str] | None]] = []
 
     def __enter__(self) -> None:
-        self._tokens.append(enter(self._name, self._using))
+        _begun.set((*_begun.get(), enter(self._name, self._using)))
 
     def __exit__(self, *_exc_info: object) -> None:
-        current.reset(self._tokens.pop())
+        *outer, token = _begun.get()
+        current.reset(token)
+        _begun.set(tuple(outer))
 
     def __call__(self, function: _Function) -> _Function:
         """As a decorator. Each call gets a block of its own, so calls may run side by side."""
         name, using = self._name, self._using
+        if isgeneratorfunction(function) or isasyncgenfunction(function):
+            raise TypeError(
+                f"{function!r} is a generator, which runs when others ask it to: use the block "
+                "`with lane(…):` around what is asked"
+            )
         if iscoroutinefunction(function):
 
             @functools.wraps(function)

@@ -216,12 +216,12 @@ class Row:
 
     # ---- moving ----
 
-    def go_to(self, new: Table, names: dict[str, int]) -> bool:
+    def go_to(self, new: Table, names: dict[int, str]) -> bool:
         """Go on in another table, unless lanes have other numbers there."""
         number = new.take_row()
         if number is None:
             return False
-        if any(new.lane_number(name) != lane for name, lane in names.items()):
+        if any(new.lane_number(name) != lane for lane, name in names.items()):
             new.give_row(number)
             return False
         old, old_number = self.table, self._number

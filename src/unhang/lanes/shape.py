@@ -11,13 +11,15 @@ _VARIES: Final = re.compile(
     (?P<kept> `[^`]*` )
     | '(?:[^'\\]|\\.|'')*(?:'|\\?\Z) | "(?:[^"\\]|\\.|"")*(?:"|\\?\Z)
     | (?P<comment> /\*.*?(?:\*/|\Z) | --(?=\s|\Z)[^\n]* | \#[^\n]* )
-    | (?<![\w`$.])0x[0-9a-f]+\b
+    | (?<![\w`$.])0(?:x[0-9a-f]+|b[01]+)\b
     | (?<![\w`$.])(?:\d+(?:\.\d*)?|\.\d+)(?:e[+-]?\d+)?(?!\w)
     | (?P<list> %s(?:\s*,\s*%s)+ )
     """,
     re.VERBOSE | re.IGNORECASE | re.DOTALL,
 )
 _LISTS: Final = re.compile(r"\(\s*\?(?:\s*,\s*\?)+\s*\)")
+_GROUPS: Final = re.compile(r"(\([^()]*\))(?:\s*,\s*\([^()]*\))+")
+_HALF_A_ROW: Final = re.compile(r"(, …)\s*,[^)]*\Z")
 _SPACE: Final = re.compile(r"\s+")
 
 LONGEST: Final = 20_000
@@ -30,8 +32,12 @@ def shape_of(query: Any) -> str:
     It holds no value, so that it may be shown and shared.
     """
     text = query.decode(errors="replace") if isinstance(query, bytes) else str(query)
-    text = _VARIES.sub(_without_value, text[:LONGEST])
-    return _SPACE.sub(" ", _LISTS.sub("(…)", text)).strip()
+    text = text[:LONGEST]
+    is_cut = len(text) >= LONGEST
+    text = _GROUPS.sub(r"\1, …", _LISTS.sub("(…)", _VARIES.sub(_without_value, text)))
+    if is_cut:
+        text = _HALF_A_ROW.sub(r"\1", text)
+    return _SPACE.sub(" ", text).strip()
 
 
 def _without_value(found: re.Match[str]) -> str:

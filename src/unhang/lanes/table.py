@@ -19,6 +19,7 @@ import struct
 import tempfile
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -87,6 +88,9 @@ def file_name(identity: str) -> str:
     return f"unhang-{VERSION}-{os.getuid()}-{digest}.lanes"
 
 
+_all: weakref.WeakSet[Table] = weakref.WeakSet()
+
+
 class Table:
     """One mapped file, or memory of this process alone where no file can be had.
 
@@ -109,6 +113,7 @@ class Table:
             self._map = mmap.mmap(-1, _Layout.end)
         else:
             self._fd = _open(path, make=make)
+            _all.add(self)
             self._map = mmap.mmap(self._fd, _Layout.end)
         whole = memoryview(self._map)
 
@@ -141,6 +146,11 @@ class Table:
     def is_shared(self) -> bool:
         """Whether other processes see it."""
         return self.path is not None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether this process has its file open through it."""
+        return self._fd >= 0
 
     @property
     def label(self) -> str:
@@ -206,6 +216,9 @@ class Table:
                     continue
                 self.own.add(row)
                 self.clear(row)
+                self.sweep()
+                if not self.rows():  # the first one here: lanes of earlier releases are forgotten
+                    self._lane_names[:] = bytes(len(self._lane_names))
                 self._top[0] = max(self._top[0], row + 1)
                 self.columns["pid"][row] = os.getpid()
                 return row
@@ -262,6 +275,7 @@ class Table:
     def lane_number(self, name: str) -> int | None:
         """The number that every process of this host knows a lane by; `None` if there are too many
         of them."""
+        name = name.encode()[:LANE_NAME_BYTES].decode(errors="ignore")
         with self.alone():
             names = self.lane_names()
             if name in names:
@@ -344,8 +358,30 @@ def _remove_old(directory: Path, name: str) -> None:
     limit = time.time() - _OLD_SECONDS
     with contextlib.suppress(OSError):
         for path in directory.glob(f"unhang-*-{os.getuid()}-*.lanes"):
-            if path.name != name and path.stat().st_mtime < limit:
+            if path.name != name and path.stat().st_mtime < limit and not _is_in_use(path):
                 path.unlink()
+
+
+def _is_in_use(path: Path) -> bool:
+    """Whether a process has a row there. What is written through a map does not renew the file's
+    time."""
+    if own(path):
+        return True
+    try:
+        table = Table(path, make=False)
+    except OSError:
+        return False
+    try:
+        with table.alone():
+            table.sweep()
+            return bool(table.rows())
+    finally:
+        table.forget()
+
+
+def own(path: Path) -> Table | None:
+    """This process's own table at this path: a second handle of it must not be closed."""
+    return next((table for table in list(_all) if table.path == path and table.is_open), None)
 
 
 def found() -> Iterator[Path]:

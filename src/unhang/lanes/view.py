@@ -61,6 +61,9 @@ class View:
 def views() -> Iterator[View]:
     """Every table of this user on this host."""
     for path in tables.found():
+        if own := tables.own(path):
+            yield view(own)
+            continue
         try:
             table = Table(path, make=False)
         except OSError:  # removed, or not for us

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 _serves_requests = False
@@ -14,8 +15,13 @@ def note_request(**signal: object) -> None:
     global _serves_requests, _at_a_time
     if not _serves_requests:
         _serves_requests = True
+        environ = signal.get("environ")
         # Sent in the thread that serves the request, except under ASGI.
-        _at_a_time = count() if "environ" in signal else 0
+        if isinstance(environ, Mapping):
+            at_a_time = count()
+            # uWSGI's first thread is the main one, and has others beside it.
+            is_one_of_many = at_a_time == 1 and bool(environ.get("wsgi.multithread"))
+            _at_a_time = 0 if is_one_of_many else at_a_time
 
 
 def serves_requests() -> bool:

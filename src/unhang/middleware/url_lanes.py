@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Awaitable, Callable
+from fnmatch import fnmatchcase
 from typing import cast
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
@@ -13,7 +15,6 @@ from django.urls import resolve
 
 from unhang.backends.mysql.laning import named_lanes
 from unhang.lanes import lane
-from unhang.lanes.settings import matching
 
 
 class UrlLanes:
@@ -60,11 +61,12 @@ class UrlLanes:
             return await cast(Awaitable[HttpResponseBase], self.get_response(request))
 
     def _lane_of(self, request: HttpRequest) -> str | None:
-        found = matching(self._lanes, "urls", request.path_info)
-        if found is None and self._names_views:
-            try:
-                view_name = resolve(request.path_info).view_name
-            except Http404:
-                return None
-            found = matching(self._lanes, "urls", view_name)
-        return found
+        path, view = request.path_info, ""
+        if self._names_views:
+            with contextlib.suppress(Http404):
+                view = resolve(path).view_name
+        for name, options in self._lanes.items():
+            for pattern in options.urls:
+                if fnmatchcase(path if pattern.startswith("/") else view, pattern):
+                    return name
+        return None

@@ -44,7 +44,7 @@ class Line:
         """At its end; in front of it for one who was served in vain."""
         if not self.waiters:
             self._served_at = now  # from here on a pause is a pause in serving, not in asking
-        if in_front:
+        if in_front and not self.is_standing(now):
             self.waiters.appendleft(waiter)
         else:
             self.waiters.append(waiter)

@@ -96,6 +96,7 @@ class Pool:
         self._allowance = self.options.max_size
         self._wants_look = False
         self._can_look = True
+        self._looked_at = -math.inf
         self._opening = Opening(self)
         # Appending and popping at the right end are atomic: the way of a borrower who finds an
         # idle connection, and back, takes no lock.
@@ -407,6 +408,7 @@ class Pool:
     def _look(self, connection: PooledConnection) -> None:
         """Ask the server how full it is."""
         self._wants_look = False
+        self._looked_at = self.clock()
         try:
             with process.io():
                 room = self.driver.look(connection.raw)
@@ -500,7 +502,7 @@ class Pool:
                 self.drain()
         with self.lock:
             self._follow_growth(now)
-            is_due = self._can_look and bool(self._all) and self.growth.next_look(now) <= 0
+            is_due = self._may_look() and self.growth.next_look(now) <= 0
         while (connection := self._take_surplus(now)) is not None:
             self._close(connection)
         if is_due:
@@ -508,6 +510,12 @@ class Pool:
         if self.connect_error is None:
             self._opening.grow()
         return self._next_due(now)
+
+    def _may_look(self) -> bool:
+        """Whether what the server says would matter: a pool that rests while there is room for all
+        leaves the server alone."""
+        rests = self._last_used <= self._looked_at and self._allowance >= self.options.max_size
+        return self._can_look and bool(self._all) and not rests
 
     def _look_soon(self) -> None:
         """Over an idle connection; if there is none, over the next that is given back."""
