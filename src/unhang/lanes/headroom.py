@@ -14,10 +14,8 @@ from typing import Final
 _LEAST_RESERVE: Final = 2
 """Sessions left to people and other programs, at least."""
 
-_CROWDED: Final = 0.8
-_FULL: Final = 0.98
-"""From the first part of the ceiling on, shares shrink and connections live only for a while; at
-the second it is full: what comes and goes at random needs the rest."""
+_CROWDED: Final = 0.75
+"""From this part of the ceiling on, shares shrink and connections live only for a while."""
 
 _IDLE_FREE: Final = 0.4
 _IDLE_NONE: Final = 0.9
@@ -27,18 +25,24 @@ _BLIND_SECONDS: Final = 0.03
 """From a look until what all others open meanwhile shows: about one connect."""
 
 _LONGEST_GROWTH_SECONDS: Final = 1.0
-
 _SMOOTH_SECONDS: Final = 3.0
 """Shares and times follow the mean of the looks over so long; whether to open, the last look."""
 
 _SHRINK: Final = 0.6
-_GROW: Final = 0.8
-"""How fast a share follows, and how crowded the server is when a share is 1. Lower shares come
-within a narrow band above (the power 8), larger ones below that (2)."""
+_ONE_EACH: Final = 0.7
+"""How fast a share follows; and how crowded the server is when a share is 1."""
+
+_FAR: Final = 2.5
+"""A share so many times too large or small, after a storm, is brought so near at once."""
+
+_FIRST_SECONDS: Final = 1.0
+"""A first connect that takes longer shows nothing in time; others need not wait for it."""
 
 _SMALLEST_SHARE: Final = 0.1
 _FIRST_SHARE: Final = 1.0
-"""At least, and at least at the first look."""
+_LEAST_IDLE_SECONDS: Final = 0.15
+"""As long as there is room below the ceiling: a connection that goes between two requests of a
+burst is opened again for the second."""
 
 _LIFE_SECONDS: Final = 1.0
 """How long a connection lives when the server is full."""
@@ -48,6 +52,8 @@ _LONGEST_REST_SECONDS: Final = 5.0
 
 _FIRST_PAUSE_SECONDS: Final = 0.5
 _LONGEST_PAUSE_SECONDS: Final = 2.0
+_LOOK_SECONDS: Final = (1.0, 5.0)
+"""Between two looks; the longer time while there is room for all."""
 
 _LOOKS_PER_SECOND: Final = 500.0
 """Of all processes together; each that looks has a session, so sessions are what bounds them."""
@@ -86,9 +92,8 @@ class Headroom:
         self._failures = 0
         self._start_at = self._opened_at = -math.inf
         self._patience = 1.0
-        self._has_begun = False
-
-    # ---- what is learned ----
+        self._first_until = -math.inf
+        self._was_away = False
 
     @property
     def ceiling(self) -> int:
@@ -98,19 +103,16 @@ class Headroom:
         return max(1, math.floor(self._limit - max(self._reserve * self._limit, _LEAST_RESERVE)))
 
     def saw(self, sessions: int, limit: int, now: float) -> None:
-        """The server was asked: right after each connect, and when `next_look` says so.
-
-        Args:
-            sessions: Its `Threads_connected`, this pool's own among them.
-            limit: Its `max_connections`. Or both of the account, if it has less room of its own.
-            now: Seconds that only ever go forward.
-        """
+        """The server was asked for its `Threads_connected`, this pool's own among them, and its
+        `max_connections`: right after each connect, and when `next_look` says so."""
         is_first, self._limit, self._sessions = not self._limit, limit, sessions
-        seconds = min(now - self._seen_at, 2 * _SMOOTH_SECONDS)
-        self._seen_at = now
-        if is_first:
+        seconds, self._seen_at = now - self._seen_at, now
+        if is_first or self._was_away or seconds > _FADES_SECONDS:
+            # After the server was away every pool begins with one: it is as empty for all of them.
             self._mean = sessions
-            self._begin_share()
+            share = _FIRST_SHARE if self._was_away else max(self._balance(), _FIRST_SHARE)
+            self._was_away = False
+            self._set_share(share)
             return
         self._mean += (sessions - self._mean) * -math.expm1(-seconds / _SMOOTH_SECONDS)
         self._adjust_share(min(seconds, self._look_seconds))
@@ -121,22 +123,21 @@ class Headroom:
         """How far into its last part the server is: 0 or less before it, 1 when it is full."""
         if not self._limit or now - self._seen_at > _FADES_SECONDS:
             return -math.inf
-        return (self._mean / self.ceiling - _CROWDED) / (_FULL - _CROWDED)
+        return (self._mean / self.ceiling - _CROWDED) / (1 - _CROWDED)
 
-    def _begin_share(self) -> None:
-        """Where `_adjust_share` would end."""
+    def _balance(self) -> float:
+        """The share at which gain and loss cancel out."""
         crowding = self._crowding(self._seen_at)
-        if crowding > 0:
-            balance = _GROW / crowding
-            self._set_share(max(balance ** (2 if balance > 1 else 8), _FIRST_SHARE))
+        balance = _ONE_EACH / crowding if crowding > 0 else math.inf
+        return float(balance ** (2 if balance > 1 else 5))
 
     def _adjust_share(self, seconds: float) -> None:
-        share, crowding = self._share, self._crowding(self._seen_at)
-        step = _SHRINK * _GROW * share ** (1 / 2 if share > 1 else 7 / 8)
-        # Implicit (backward Euler), so that a long step cannot overshoot.
-        gain = max(0.0, -crowding) * share
-        loss = _SHRINK * max(0.0, crowding)
-        self._set_share((share + (step + gain) * seconds) / (1 + loss * seconds))
+        share, crowding, balance = self._share, self._crowding(self._seen_at), self._balance()
+        gain = _SHRINK * _ONE_EACH * share ** (1 / 2 if share > 1 else 4 / 5)
+        gain += min(max(0.0, -crowding), 1.0) * share
+        # Backward Euler: a long step cannot overshoot.
+        share = (share + gain * seconds) / (1 + _SHRINK * max(0.0, crowding) * seconds)
+        self._set_share(min(max(share, balance / _FAR if crowding > 0 else 0.0), balance * _FAR))
 
     def _set_share(self, share: float) -> None:
         self._share = min(max(share, _SMALLEST_SHARE), self.max_size)
@@ -149,11 +150,12 @@ class Headroom:
             self.saw(self._limit, self._limit, now)
         self._back_off(now)
 
-    def closed(self, size: int, lived: float, now: float) -> None:
-        """A connection that was open for `lived` seconds was closed; `size` are left.
+    def failed(self, now: float) -> None:  # noqa: ARG002 - as the others
+        """A connect failed because the server is away."""
+        self._was_away = True
 
-        A pool whose share is below 1 leaves the time between to others.
-        """
+    def closed(self, size: int, lived: float, now: float) -> None:
+        """A connection was closed; a pool whose share is below 1 leaves the rest to others."""
         if size == 0:
             rest = self._rng.uniform(0, 2 * self._rest_seconds(lived))
             self._start_at = max(self._start_at, now + rest)
@@ -167,8 +169,6 @@ class Headroom:
         self._failures = min(self._failures + 1, 10)
         self._start_at = now + self._rng.uniform(0, longest)
 
-    # ---- what is decided ----
-
     def allowance(self, now: float) -> int:
         """Connections that the pool may have, 1 to `max_size`; what is above goes when idle."""
         share = self._share + self._jitter + self._faded(self._seen_at + _FADES_SECONDS, now)
@@ -180,21 +180,16 @@ class Headroom:
         return max(0.0, now - since) / _FADES_SECONDS * self.max_size
 
     def pause(self, size: int, now: float) -> float:
-        """Seconds until one more may be opened; at 0 it is taken as opened.
-
-        Args:
-            size: Connections of the pool, those being opened among them.
-            now: Seconds.
-
-        Returns:
-            0: at once; `inf`: not before something changes, so ask again after the next look.
-        """
+        """Seconds until one more may be opened; at 0 it is taken as opened; `inf`: ask again after
+        the next look. Those being opened count as part of `size`."""
         if size == 0:
-            return max(0.0, self._start_at - now)
-        if not self._has_begun:
-            return math.inf  # the first connection shows how full it is
+            seconds = max(0.0, self._start_at - now)
+            if seconds == 0:  # the first one will show how full the server is
+                self._first_until = now + _FIRST_SECONDS
+            return seconds
         is_full = self._limit and self._sessions >= self.ceiling
-        if size >= self.allowance(now) or (is_full and now - self._seen_at < _FADES_SECONDS):
+        is_full = is_full and now - self._seen_at < _FADES_SECONDS
+        if now < self._first_until or is_full or size >= self.allowance(now):
             return math.inf
         seconds = max(self._start_at, self._opened_at + self._patience * self._growth(size)) - now
         if seconds > 0:
@@ -204,30 +199,21 @@ class Headroom:
         return 0.0
 
     def _growth(self, size: int) -> float:
-        """Seconds between two connects of a pool of this size, in the mean: logistic growth.
-
-        There may be as many pools as sessions, and none sees what the others open in the blind
-        moment: together they may take half the room. Large pools wait longer.
-        """
+        """Seconds between two connects, in the mean: logistic growth. As many pools as sessions may
+        open in the blind moment, and take half the room together. Large pools wait longer."""
         seconds = _BLIND_SECONDS * (1 + size)
         if self._limit:
             seconds *= self._sessions / max(1, self.ceiling - self._sessions)
         return min(seconds, _LONGEST_GROWTH_SECONDS) if seconds > 0.01 else 0.0
 
     def keeps(self, size: int, now: float) -> bool:
-        """Whether to keep the connection just opened, after its look; else close it at once.
-
-        Above the ceiling only a first connection has a chance, which falls to nothing at the limit
-        (as random early detection does in a router: Floyd, Jacobson 1993).
-
-        Args:
-            size: Connections that the pool has besides.
-            now: Seconds.
-        """
-        self._has_begun = True
+        """Whether to keep the connection just opened beside `size` others. Above the ceiling only a
+        first one has a chance, which falls to nothing at the limit (as random early detection does
+        in a router: Floyd, Jacobson 1993)."""
+        self._first_until = -math.inf
         excess = self._sessions - self.ceiling
         if self._limit and excess > 0:
-            chance = 0.0 if size else 1 - excess / max(1, self._limit - self.ceiling)
+            chance = 0.0 if size else (1 - excess / max(1, self._limit - self.ceiling)) ** 3
             if self._rng.random() >= chance:
                 self._back_off(now)
                 return False
@@ -240,7 +226,8 @@ class Headroom:
         if self._crowding(now) == -math.inf:
             return max_idle
         room = (_IDLE_NONE - self._mean / self.ceiling) / (_IDLE_NONE - _IDLE_FREE)
-        return max_idle * min(max(room, 0.0), 1.0)
+        least = _LEAST_IDLE_SECONDS if self._mean < self.ceiling else 0.0
+        return max(least, max_idle * min(max(room, 0.0), 1.0))
 
     def life_seconds(self, now: float) -> float:
         """How long a connection may live, so that pools without one get their turn."""
@@ -253,9 +240,10 @@ class Headroom:
 
     def next_look(self, now: float) -> float:
         """Seconds until it makes sense to ask the server again."""
-        every = self._look_seconds * (0.75 + 0.5 * self._jitter)
-        return max(0.0, self._seen_at + every - now)
+        return max(0.0, self._seen_at + self._look_seconds * (0.75 + self._jitter / 2) - now)
 
     @property
     def _look_seconds(self) -> float:
-        return max(1.0, self._sessions / _LOOKS_PER_SECOND)
+        often, seldom = _LOOK_SECONDS
+        is_roomy = max(self._mean, self._sessions) < _IDLE_FREE * self.ceiling
+        return max(seldom if is_roomy else often, self._sessions / _LOOKS_PER_SECOND)

@@ -16,6 +16,9 @@ class Growth(Protocol):
     def refused(self, size: int, now: float) -> None:
         """The server had no connection left."""
 
+    def failed(self, now: float) -> None:
+        """A connect failed because the server is away."""
+
     def closed(self, size: int, lived: float, now: float) -> None:
         """A connection was closed that was open for so many seconds; `size` are left."""
 
@@ -48,6 +51,9 @@ class Unlimited:
         """Of no interest."""
 
     def refused(self, size: int, now: float) -> None:
+        """Of no interest."""
+
+    def failed(self, now: float) -> None:
         """Of no interest."""
 
     def closed(self, size: int, lived: float, now: float) -> None:

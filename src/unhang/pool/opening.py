@@ -152,6 +152,8 @@ class Opening:
             now = pool.clock()
             if pool.driver.is_refusal(error):
                 pool.growth.refused(pool.size, now)
+            elif is_transient:
+                pool.growth.failed(now)
             self.last_error = (error, now)
             if self.failing_since is None:
                 self.failing_since = now
