@@ -52,7 +52,7 @@ _LONGEST_REST_SECONDS: Final = 5.0
 
 _FIRST_PAUSE_SECONDS: Final = 0.5
 _LONGEST_PAUSE_SECONDS: Final = 2.0
-_LOOK_SECONDS: Final = (1.0, 5.0)
+_LOOK_SECONDS: Final = (1.0, 2.0)
 """Between two looks; the longer time while there is room for all."""
 
 _LOOKS_PER_SECOND: Final = 500.0

@@ -283,7 +283,7 @@ def test_a_pool_that_rested_while_there_was_room_may_grow_at_once() -> None:
 def test_while_there_is_room_for_all_looks_are_rare() -> None:
     headroom = make()
     headroom.saw(20, LIMIT, 0)
-    assert 3.75 <= headroom.next_look(0) <= 6.25
+    assert 1.5 <= headroom.next_look(0) <= 2.5
 
 
 def test_a_first_connect_that_takes_long_holds_up_nobody() -> None:
