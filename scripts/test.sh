@@ -51,11 +51,15 @@ echo "== $(says "$second")"
 if [ $# -eq 0 ]; then
     set -- -q -n 2 -m "not slow"
     # What is about servers, texts or files alone is the same under any Django.
-    for room in change lab monitor mysql rules web; do set -- "$@" --ignore="tests/unit/$room"; done
-    for subject in change lab_guardian lab_load lab_proxy lab_server monitor_refused monitor_sample \
-        monitor_watch watch; do
+    for room in change cli lab monitor mysql rules web test_docs.py test_house.py; do
+        set -- "$@" --ignore="tests/unit/$room"
+    done
+    for subject in change connect diagnose lab_guardian lab_load lab_proxy lab_server \
+        monitor_refused monitor_sample monitor_watch watch; do
         set -- "$@" --ignore="tests/server/test_$subject.py"
     done
+    # Of the lanes only what looks into the interpreter, in test_workers.
+    set -- "$@" --ignore-glob='tests/unit/lanes/test_[!w]*.py'
 fi
 UNHANG_DRIVER=pymysql suite "$second" "$@"; second_code=$?
 [ $code -ne 0 ] && exit $code

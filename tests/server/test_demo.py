@@ -58,7 +58,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_the_whole_story_from_hang_to_rollback(folder: Path) -> None:
-    demo = start(folder, "--seconds", "16", "--run-in", "14")
+    demo = start(folder, "--seconds", "12", "--run-in", "12")
     peak = 0
     while demo.poll() is None:
         peak = max(peak, memory_of(demo.pid))
