@@ -32,8 +32,7 @@ from support.databases import (
 )
 from unhang import lab
 from unhang.lab import Server, Site
-from unhang.lanes import SlowLaneFull, lane, workers
-from unhang.lanes import table as tables
+from unhang.lanes import SlowLaneFull, lane, tables, workers
 from unhang.mysql import errorcodes
 
 ENGINE = "unhang.backends.mysql"

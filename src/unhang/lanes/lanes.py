@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from unhang.lanes import messages, naming, table, workers
+from unhang.lanes import messages, naming, tables, workers
 from unhang.lanes.ledger import Entry, Ledger
 from unhang.lanes.row import Row, Ticket
 from unhang.lanes.rules import Verdict, judge
@@ -96,7 +96,7 @@ class Lanes:
         identity: str,
         label: str = "",
         named: Mapping[str, SlowLane] | None = None,
-        find_table: Callable[[str, str], Table] = table.shared,
+        find_table: Callable[[str, str], Table] = tables.shared,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.pool = pool

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from unhang.lanes import table as tables
+from unhang.lanes import tables
 from unhang.lanes.holders import Holder, holders
 from unhang.lanes.ledger import Known, known
 from unhang.lanes.rules import CROWDED_FROM

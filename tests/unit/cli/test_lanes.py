@@ -28,7 +28,7 @@ def run(capsys: pytest.CaptureFixture[str], *, all_statements: bool = False) -> 
 PROCESS = """
 import os, sys
 from pathlib import Path
-from unhang.lanes import table as tables
+from unhang.lanes import tables
 from unhang.lanes.ledger import Ledger
 from unhang.lanes.table import Table
 

@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 
 from support.fake_driver import until
-from unhang.lanes import table as tables
-from unhang.lanes.table import LANES, PROCESSES, Table, key_of
+from unhang.lanes import tables
+from unhang.lanes.table import _MUTEX, LANES, PROCESSES, Table, key_of
 
 CHILD = """
 import json, os, sys
@@ -158,9 +158,9 @@ def test_a_process_that_is_killed_inside_the_lock_gives_it_back(
 ) -> None:
     table, other = Table(path), start()
     other.ask("[globals().__setitem__('held', table.alone()), held.__enter__()] and 1")
-    assert not table._lock(tables._MUTEX)
+    assert not table._lock(_MUTEX)
     other.end(signal.SIGKILL)
-    assert table._lock(tables._MUTEX)
+    assert table._lock(_MUTEX)
 
 
 def test_every_process_knows_a_lane_by_the_same_number(
@@ -429,7 +429,7 @@ def test_opening_a_file_makes_it_young(here: Path) -> None:
 
 FORK = """
 import json, os, sys
-from unhang.lanes import table as tables
+from unhang.lanes import tables
 
 table = tables.shared("one", "shop")
 row = table.take_row()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from support.fake_driver import Clock
-from unhang.lanes import table as tables
+from unhang.lanes import tables
 from unhang.lanes.ledger import Ledger
 from unhang.lanes.table import WAITS, Table
 from unhang.lanes.view import view, views
