@@ -201,7 +201,7 @@ class Headroom:
     def _growth(self, size: int) -> float:
         """Seconds between two connects, in the mean: logistic growth. As many pools as sessions may
         open in the blind moment, and take half the room together. Large pools wait longer."""
-        seconds = _BLIND_SECONDS * (1 + size)
+        seconds = _BLIND_SECONDS * max(0, size - 1)
         if self._limit:
             seconds *= self._sessions / max(1, self.ceiling - self._sessions)
         return min(seconds, _LONGEST_GROWTH_SECONDS) if seconds > 0.01 else 0.0

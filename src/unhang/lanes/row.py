@@ -81,6 +81,7 @@ class Row:
     def count(self, lane: int, by: int) -> None:
         """So many more."""
         self.running[lane] += by
+        self._pool.long_leases += by
         if self._is_published:
             self._lane_columns[lane][self._number] += by
             self._busy[self._number] += 1000 * by

@@ -97,7 +97,8 @@ class Opening:
 
     def _pause(self) -> float:
         pool = self._pool
-        return pool.growth.pause(pool.size + self.connecting, pool.clock())
+        size = max(0, pool.size - pool.long_leases) + self.connecting
+        return pool.growth.pause(size, pool.clock())
 
     def _connect(self, generation: int) -> PooledConnection | None:
         """A connection; `None` if the server is so full that it was closed again."""

@@ -95,6 +95,9 @@ class Pool:
         self.growth = self._make_growth(self.options.max_size)
         self._allowance = self.options.max_size
         self._wants_look = False
+        self.long_leases = 0
+        """Connections whose borrowers are long about it, as somebody else sees to: they do not
+        count against the pool's share of the server, or nobody quick could get one meanwhile."""
         self._can_look = True
         self._looked_at = -math.inf
         self._opening = Opening(self)
@@ -329,7 +332,7 @@ class Pool:
         if (
             connection.generation != self.generation
             or now >= connection.expires_at
-            or len(self._all) > self._allowance
+            or len(self._all) > self._allowance + self.long_leases
         ):
             self._close(connection)
         elif dirty or self._wants_look:
@@ -583,7 +586,7 @@ class Pool:
     @property
     def allowance(self) -> int:
         """Connections that it may have now: `max_size`, or less where the server is nearly full."""
-        return self._allowance
+        return min(self.options.max_size, self._allowance + self.long_leases)
 
     @property
     def waiting(self) -> int:
@@ -622,7 +625,7 @@ class Pool:
             name=self.name,
             min_size=self.options.min_size,
             max_size=self.options.max_size,
-            allowance=self._allowance,
+            allowance=self.allowance,
             size=len(connections),
             idle=states.count(IDLE),
             leased=states.count(LEASED),
