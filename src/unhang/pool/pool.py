@@ -521,9 +521,10 @@ class Pool:
         return self._can_look and bool(self._all) and not rests
 
     def _look_soon(self) -> None:
-        """Over an idle connection; if there is none, over the next that is given back."""
+        """Over the idle connection that is least in demand; without any, over the next that is
+        given back."""
         try:
-            connection = self._idle.pop()
+            connection = self._idle.popleft()
         except IndexError:
             self._wants_look = True
             return
