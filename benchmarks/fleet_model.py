@@ -375,9 +375,8 @@ class Process:
         policy = self.headroom
         if policy is not None:
             self._look()
-            if self.size > policy.allowance(now) or now - connection.born > policy.life_seconds(
-                now
-            ):
+            is_old = now - connection.born > policy.life_seconds(now)
+            if is_old or self.size > policy.allowance(now, self._waited()):
                 self._close(connection)
                 self.grow()
                 return
@@ -440,13 +439,16 @@ class Process:
         self._look()
         while self.idle and (
             now - self.idle[0].idle_since >= self._may_idle() - 1e-9
-            or (policy is not None and self.size > policy.allowance(now))
+            or (policy is not None and self.size > policy.allowance(now, self._waited()))
         ):
             self._close(self.idle.popleft())
         self.grow()
         if self.size:
             due = self.idle[0].idle_since + self._may_idle() - now if self.idle else math.inf
             self._keep_in(min(KEEPER_SECONDS, due))
+
+    def _waited(self) -> float:
+        return self.env.now - self.waiters[0].asked if self.waiters else 0.0
 
     # ---- growing ----
 
@@ -458,7 +460,7 @@ class Process:
             self.waiters.popleft()
             self.fleet.late += 1
         policy = self.headroom
-        most = self.fleet.max_size if policy is None else policy.allowance(now)
+        most = self.fleet.max_size
         while (
             self.openers < (1 if self.failing else OPENERS)
             and len(self.waiters) > self.openers
@@ -466,7 +468,7 @@ class Process:
         ):
             seconds = max(0.0, self.not_before - now)
             if policy is not None and seconds == 0:
-                seconds = policy.pause(self.size + self.openers, now)
+                seconds = policy.pause(self.size + self.openers, now, self._waited())
             if seconds > 0:
                 self._wake_in(min(seconds, KEEPER_SECONDS) if self.size else seconds)
                 return
@@ -514,7 +516,7 @@ class Process:
         connection = Connection(now)
         if policy is not None:
             self._look(force=True)
-            if not policy.keeps(self.size - 1, now):
+            if not policy.keeps(self.size - 1, now, self._waited()):
                 self._close(connection)
                 self.grow()
                 return

@@ -51,10 +51,10 @@ echo "== $(says "$second")"
 if [ $# -eq 0 ]; then
     set -- -q -n 2 -m "not slow"
     # What is about servers, texts or files alone is the same under any Django.
-    for room in change cli lab monitor mysql rules web test_docs.py test_house.py; do
+    for room in change cli lab monitor mysql rules survey web test_docs.py test_house.py; do
         set -- "$@" --ignore="tests/unit/$room"
     done
-    for subject in change connect diagnose lab_guardian lab_load lab_proxy lab_server \
+    for subject in change connect diagnose lab_guardian lab_load lab_proxy lab_server lab_site \
         monitor_refused monitor_sample monitor_watch watch; do
         set -- "$@" --ignore="tests/server/test_$subject.py"
     done

@@ -35,6 +35,18 @@ _ONE_EACH: Final = 0.7
 _FAR: Final = 2.5
 """A share so many times too large or small, after a storm, is brought so near at once."""
 
+_PATIENT_SECONDS: Final = 1.0
+"""A borrower who has waited so long is not kept waiting for fairness' sake: what is free below the
+ceiling may be used."""
+
+_DESPERATE_SECONDS: Final = 3.0
+"""A pool without any connection keeps one from then on, were it the server's last: a fleet that
+leaves others their reserve must not be one that stands still."""
+
+_URGENT_SECONDS: Final = 0.2
+_PROBE_SECONDS: Final = 1.0
+"""Between two connects on his behalf, in the mean: with a fresh look, and without."""
+
 _FIRST_SECONDS: Final = 1.0
 """A first connect that takes longer shows nothing in time; others need not wait for it."""
 
@@ -169,8 +181,10 @@ class Headroom:
         self._failures = min(self._failures + 1, 10)
         self._start_at = now + self._rng.uniform(0, longest)
 
-    def allowance(self, now: float) -> int:
+    def allowance(self, now: float, waited: float = 0.0) -> int:
         """Connections that the pool may have, 1 to `max_size`; what is above goes when idle."""
+        if waited >= _PATIENT_SECONDS and not self._is_full(now):
+            return self.max_size
         share = self._share + self._jitter + self._faded(self._seen_at + _FADES_SECONDS, now)
         taught = max(self._refused_size, 1) + self._faded(self._refused_at, now)
         return max(1, math.floor(min(share, taught, self.max_size)))
@@ -179,19 +193,30 @@ class Headroom:
         """Connections that may be had again because what forbade them is so long ago."""
         return max(0.0, now - since) / _FADES_SECONDS * self.max_size
 
-    def pause(self, size: int, now: float) -> float:
+    def _is_full(self, now: float) -> bool:
+        is_known = bool(self._limit) and now - self._seen_at < _FADES_SECONDS
+        return is_known and self._sessions >= self.ceiling
+
+    def pause(self, size: int, now: float, waited: float = 0.0) -> float:
         """Seconds until one more may be opened; at 0 it is taken as opened; `inf`: ask again after
-        the next look. Those being opened count as part of `size`."""
+        the next look. Those being opened count as part of `size`; `waited` is for how long the
+        first in the line has."""
         if size == 0:
             seconds = max(0.0, self._start_at - now)
             if seconds == 0:  # the first one will show how full the server is
                 self._first_until = now + _FIRST_SECONDS
             return seconds
-        is_full = self._limit and self._sessions >= self.ceiling
-        is_full = is_full and now - self._seen_at < _FADES_SECONDS
-        if now < self._first_until or is_full or size >= self.allowance(now):
+        if now < self._first_until:
             return math.inf
-        seconds = max(self._start_at, self._opened_at + self._patience * self._growth(size)) - now
+        is_fresh = now - self._seen_at <= 1.5 * self._look_seconds
+        is_urgent = waited >= _PATIENT_SECONDS and not (self._is_full(now) and is_fresh)
+        if is_urgent:
+            every = _URGENT_SECONDS if is_fresh else _PROBE_SECONDS
+        elif self._is_full(now) or size >= self.allowance(now):
+            return math.inf
+        else:
+            every = self._growth(size)
+        seconds = max(self._start_at, self._opened_at + self._patience * every) - now
         if seconds > 0:
             return seconds
         self._opened_at = now
@@ -204,15 +229,18 @@ class Headroom:
         seconds = _BLIND_SECONDS * max(0, size - 1)
         if self._limit:
             seconds *= self._sessions / max(1, self.ceiling - self._sessions)
+        elif self._refused_at == -math.inf:
+            return 0.0  # nobody said anything against it
         return min(seconds, _LONGEST_GROWTH_SECONDS) if seconds > 0.01 else 0.0
 
-    def keeps(self, size: int, now: float) -> bool:
+    def keeps(self, size: int, now: float, waited: float = 0.0) -> bool:
         """Whether to keep the connection just opened beside `size` others. Above the ceiling only a
         first one has a chance, which falls to nothing at the limit (as random early detection does
         in a router: Floyd, Jacobson 1993)."""
         self._first_until = -math.inf
         excess = self._sessions - self.ceiling
-        if self._limit and excess > 0:
+        is_desperate = size == 0 and waited >= _DESPERATE_SECONDS
+        if self._limit and excess > 0 and not is_desperate:
             chance = 0.0 if size else (1 - excess / max(1, self._limit - self.ceiling)) ** 3
             if self._rng.random() >= chance:
                 self._back_off(now)

@@ -51,9 +51,15 @@ unknown has nobody to learn from, and runs."""
 SUSPECT_SHARE: Final = 0.1
 """Of the threshold: a stranger that has been running for so long may well turn out to be slow."""
 
+SCOUT_WAITS: Final = 0.25
+"""Times the threshold: a stranger without its like under way has nobody to learn from."""
+
 _REPLACED_SECONDS: Final = 1.0
 _LOST_SECONDS: Final = 5.0
 _SMOOTHING: Final = 0.3
+
+
+_inside = threading.local()
 
 
 class Running:
@@ -120,6 +126,7 @@ class Lanes:
     def _start(self) -> None:
         self._lines: dict[int, deque[Ticket]] = {}
         self._tallies: dict[int, Tally] = {}
+        self._unsaid: deque[tuple[Any, ...]] = deque()
         self._looked_at = self.clock()
         self._ticketed: set[Running] = set()
         self.row = Row(self.pool, self._find_table, self.options.workers)
@@ -146,12 +153,11 @@ class Lanes:
             SlowLaneFull: The lane had no place in time. Also the driver's `OperationalError`.
         """
         entry = self.ledger.entry_of(query)
+        if self.ledger.is_proven(entry):
+            return Running(entry, is_proven=True)
         name = naming.name_for(self.pool.name)
-        if name is None:
-            if self.ledger.is_proven(entry):
-                return Running(entry, is_proven=True)
-        elif name == naming.NO_LANE:
-            return Running(entry, is_proven=self.ledger.is_proven(entry))
+        if name == naming.NO_LANE or getattr(_inside, "lanes", False):
+            return Running(entry, is_proven=False)
         if self._is_inherited:
             self._attach_in_child()
         running = Running(entry, is_proven=False)
@@ -161,6 +167,8 @@ class Lanes:
             with self._lock:
                 self._release(running)
             raise
+        finally:
+            self._say()
         return running
 
     def done(self, running: Running, *, ok: bool = True) -> None:
@@ -185,11 +193,12 @@ class Lanes:
             elif ok and seconds >= 0:
                 self.ledger.was_fast(entry)
             self._release(running)
+        self._say()
 
     def _release(self, running: Running) -> None:
         ticket, running.ticket = running.ticket, None
+        self._ticketed.discard(running)
         if ticket is not None:
-            self._ticketed.discard(running)
             self.row.give(ticket)
             if self.row.waiting:
                 self._changed.notify_all()
@@ -205,6 +214,13 @@ class Lanes:
             self.ledger.find(running.entry)
             number = self._lane_of(running.entry, name)
             if number is None:  # proven fast in the meantime
+                return
+            is_stranger = number == self._new
+            if (name is None and not workers.serves_requests()) or (is_stranger and holds):
+                # Workers of tasks are meant to be busy; who holds a transaction's locks must not
+                # wait for what strangers find out. Counted, and shown.
+                self._give_ticket(running, number)
+                self._tally(number).admitted += 1
                 return
             verdict = self._take(running, number)
             if verdict is Verdict.RUN:
@@ -279,7 +295,8 @@ class Lanes:
             return True
         if number == self._new and self._ought_not_to_wait(number, running.entry):
             raise self._refusal(running.entry, number, waited)
-        longest = min(NEW_WAITS * self.options.threshold, patience)
+        waits = SCOUT_WAITS if self.row.runs_since(running.entry) is None else NEW_WAITS
+        longest = min(waits * self.options.threshold, patience)
         if number == self._new and waited >= longest:
             self._give_ticket(running, number)
             return True
@@ -292,20 +309,21 @@ class Lanes:
         return seconds * IN_TRANSACTION if holds else seconds
 
     def _lane_of(self, entry: Entry, name: str | None) -> int | None:
-        """The number of the lane that a statement needs a ticket of; `None` if it needs none."""
-        if name is not None:
-            return self._number(name)
+        """The number of the lane that a statement needs a ticket of; `None` if it is fast."""
         if self.ledger.is_slow(entry):
-            return self._slow
-        return self._new if self.ledger.is_unknown(entry) else None
+            return self._slow if name is None else self._number(name)
+        if self.ledger.is_unknown(entry):
+            return self._new if name is None else self._number(name)
+        return None
 
     def _take(self, running: Running, number: int) -> Verdict:
         """A ticket, if the rules allow one."""
         now = self.clock()
         ticket = Ticket(number, now)
+        # Known before it is counted: what an interrupt leaves half done, `keep` finds.
+        self._ticketed.add(running)
         if self.row.take_if_roomy(ticket, running.entry, now):
             running.ticket = ticket
-            self._ticketed.add(running)
             return Verdict.RUN
         with self._alone():
             verdict = self._verdict_alone(number, running.entry)
@@ -329,7 +347,10 @@ class Lanes:
             is_suspect = since is not None and self.clock() - since >= self._suspect_seconds
             is_request = is_request and is_suspect
         levels, share = self.row.levels(number), self._share(number).share
-        return judge(levels, share, is_request=is_request, is_scout=is_scout)
+        is_stranger = number == self._new
+        return judge(
+            levels, share, is_request=is_request, is_stranger=is_stranger, is_scout=is_scout
+        )
 
     @property
     def _suspect_seconds(self) -> float:
@@ -354,7 +375,8 @@ class Lanes:
         if number is None:
             number = self.row.table.lane_number(name)
             if number is None:
-                logger.warning(
+                self._will_say(
+                    logging.WARNING,
                     "pool %r: there are %d lanes on this host already; %r shares the slow lane",
                     self.pool.name,
                     LANES,
@@ -396,9 +418,24 @@ class Lanes:
         levels = self.row.levels(number)
         return messages.refusal(self, entry, self._names[number], levels, waited)
 
+    def _will_say(self, *record: Any) -> None:
+        """Say it once no lock is held: a handler may well write to the database."""
+        self._unsaid.append(record)
+
+    def _say(self) -> None:
+        while self._unsaid:
+            with contextlib.suppress(IndexError):
+                record = self._unsaid.popleft()
+                _inside.lanes = True  # whatever a handler runs is not held back
+                try:
+                    logger.log(*record)
+                finally:
+                    _inside.lanes = False
+
     def _log(self, what: str, entry: Entry, number: int) -> None:
         if logger.isEnabledFor(logging.DEBUG):
-            logger.debug(
+            self._will_say(
+                logging.DEBUG,
                 "pool %r: lane %s: %s: %.80s (%d running, %d waiting, %s; %s)",
                 self.pool.name,
                 self._names[number],
@@ -436,12 +473,15 @@ class Lanes:
                 self._count_as_slow(connection, running)
         self._reclaim_lost(now)
         with self._lock:
+            tickets = [one.ticket for one in self._ticketed if one.ticket is not None]
+            self.row.recount(tickets, sum(map(len, self._lines.values())))
             fast = max(0, self.pool.in_use - sum(self.row.running))
             self.row.fast += _SMOOTHING * (fast - self.row.fast)
             self.row.publish()
         if now - self._looked_at >= _REPLACED_SECONDS:
             self._looked_at = now
             self._follow_the_file()
+        self._say()
         return TICK_SECONDS if self.pool.size else math.inf
 
     def _reclaim_lost(self, now: float) -> None:
@@ -475,7 +515,8 @@ class Lanes:
 
     def _overran(self, entry: Entry) -> None:
         if self.ledger.overran(entry):
-            logger.info(
+            self._will_say(
+                logging.INFO,
                 "pool %r: slow from now on, over %g s: %.200s (%s)",
                 self.pool.name,
                 self.options.threshold,

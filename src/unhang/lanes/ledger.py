@@ -158,9 +158,13 @@ class Ledger:
 
     def overran(self, entry: Entry) -> bool:
         """A run, ended or not, is over the threshold. Returns whether that makes it slow now."""
-        index = self.find(entry)
+        index, now = self.find(entry), self.clock()
         score = self._scores[index]
         higher = 1.0 if score < 0 else score + (1 - score) * _WEIGHT
+        if score >= 0 and now - self._table.over_at[index] < self.threshold:
+            higher = score  # one stall, however many it holds up at a time, is one
+        else:
+            self._table.over_at[index] = now
         self._scores[index] = higher
         self._table.overs[index] += 1
         self._table.seconds[index] += self.threshold  # so long by now; `took` adds the rest
@@ -210,6 +214,7 @@ class Ledger:
         self._scores[index] = UNKNOWN
         table.counts[index] = table.overs[index] = 0
         table.seconds[index] = 0.0
+        table.over_at[index] = -math.inf
         table.seen[index] = self.clock()
         table.set_text(index, entry.shape)
         # Last: whoever sees the key sees an entry that is complete.

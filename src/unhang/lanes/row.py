@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from unhang.lanes import workers
@@ -92,6 +92,15 @@ class Row:
         if self._is_published:
             self.table.columns["waiting"][self._number] += by
 
+    def recount(self, tickets: Iterable[Ticket], waiting: int) -> None:
+        """Make the counts what they should be: an interrupt between two lines may have left them
+        wrong."""
+        running = [0] * LANES
+        for ticket in tickets:
+            running[ticket.lane] += 1
+        self._pool.long_leases += sum(running) - sum(self.running)
+        self.running, self.waiting = running, waiting
+
     def show(self, ticket: Ticket, entry: Entry, *, waits: bool = False) -> None:
         """What a place is held, or waited, for."""
         if ticket.cell is None:
@@ -130,7 +139,6 @@ class Row:
         """Write all of it down."""
         if not workers.serves_requests():
             return
-        self._workers = self._workers or workers.requests_at_a_time()
         self._is_published = True
         columns, number = self.table.columns, self._number
         for lane in range(LANES):
@@ -207,13 +215,17 @@ class Row:
             busy=max(self._pool.in_use, in_lanes),
             in_lane=self.running[lane],
             in_lanes=in_lanes,
-            workers=self._workers or 2 * capacity,
+            workers=self._at_a_time() or 2 * capacity,
             occupied=in_lanes + self.waiting,
         )
 
     def _capacity(self) -> int:
         allowance = self._pool.allowance
-        return min(allowance, self._workers) if self._workers else allowance
+        at_a_time = self._at_a_time()
+        return min(allowance, at_a_time) if at_a_time else allowance
+
+    def _at_a_time(self) -> int:
+        return self._workers or (workers.requests_at_a_time() if self._is_published else 0)
 
     # ---- moving ----
 

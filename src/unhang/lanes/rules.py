@@ -16,7 +16,7 @@ CROWDED_FROM: Final = 0.5
 """Share of the connections in use from which lanes are held to their shares."""
 
 ALL_LANES: Final = 0.75
-"""Of a crowded level's connections, all lanes together get so much at most."""
+"""Of a crowded level's connections, all lanes together get so much at most, rounded up."""
 
 WAITING_WORKERS: Final = 0.5
 """Of the workers that serve requests, so many may be busy with lanes, those included that wait."""
@@ -69,24 +69,38 @@ class Level:
         return not self.is_crowded or self._lanes_have_room()
 
     def _lanes_have_room(self) -> bool:
-        return self.in_lanes < max(1, math.floor(self.capacity * ALL_LANES))
+        return self.in_lanes < math.ceil(self.capacity * ALL_LANES)
 
     def lets_wait(self, share: float) -> bool:
         """Whether one more request may wait: its worker waits with it, and does nothing else."""
         return self.occupied < max(self.places(share), math.floor(self.workers * WAITING_WORKERS))
 
+    def lets_linger(self) -> bool:
+        """Whether a stranger may wait whose like is under way: a worker must remain free. Of one or
+        two workers none could."""
+        return self.workers <= 2 or self.occupied + 1 < self.workers
+
 
 def judge(
-    levels: tuple[Level, ...], share: float, *, is_request: bool, is_scout: bool = False
+    levels: tuple[Level, ...],
+    share: float,
+    *,
+    is_request: bool,
+    is_stranger: bool = False,
+    is_scout: bool = False,
 ) -> Verdict:
     """What a statement of a lane may do, by the fullest of the levels that it belongs to.
 
     Args:
         is_request: Somebody waits for it in front of a browser, and a worker with it.
-        is_scout: Nobody knows it, and no other run of it is under way from which to learn.
+        is_stranger: Nobody knows it.
+        is_scout: Nor is another run of it under way from which to learn.
     """
     if all(level.lets_scout() if is_scout else level.admits(share) for level in levels):
         return Verdict.RUN
-    if is_request and not all(level.lets_wait(share) for level in levels):
-        return Verdict.REFUSE
-    return Verdict.WAIT
+    if not is_request:
+        return Verdict.WAIT
+    may_wait = all(
+        level.lets_linger() if is_stranger else level.lets_wait(share) for level in levels
+    )
+    return Verdict.WAIT if may_wait else Verdict.REFUSE

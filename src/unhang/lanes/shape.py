@@ -19,6 +19,12 @@ _VARIES: Final = re.compile(
 )
 _LISTS: Final = re.compile(r"\(\s*\?(?:\s*,\s*\?)+\s*\)")
 _GROUPS: Final = re.compile(r"(\([^()]*\))(?:\s*,\s*\([^()]*\))+")
+_WHENS: Final = re.compile(
+    r"(WHEN (?:(?!WHEN|THEN|END).)* THEN (?:(?!WHEN|ELSE|END).)*)(?:WHEN (?:(?!WHEN|THEN|END).)* "
+    r"THEN (?:(?!WHEN|ELSE|END).)*)+",
+    re.IGNORECASE,
+)
+_TERMS: Final = re.compile(r"(\([^()]*\)) (OR|AND) \([^()]*\)(?: \2 \([^()]*\))*")
 _HALF_A_ROW: Final = re.compile(r"(, …)\s*,[^)]*\Z")
 _SPACE: Final = re.compile(r"\s+")
 
@@ -37,7 +43,8 @@ def shape_of(query: Any) -> str:
     text = _GROUPS.sub(r"\1, …", _LISTS.sub("(…)", _VARIES.sub(_without_value, text)))
     if is_cut:
         text = _HALF_A_ROW.sub(r"\1", text)
-    return _SPACE.sub(" ", text).strip()
+    text = _SPACE.sub(" ", text).strip()
+    return _TERMS.sub(r"\1 \2 …", _WHENS.sub(r"\1… ", text))  # of bulk_update; of Q objects
 
 
 def _without_value(found: re.Match[str]) -> str:

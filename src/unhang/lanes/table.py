@@ -63,7 +63,8 @@ class _Layout:
     overs = counts + 8 * ENTRIES
     seconds = overs + 8 * ENTRIES
     seen = seconds + 8 * ENTRIES
-    texts = seen + 8 * ENTRIES
+    over_at = seen + 8 * ENTRIES
+    texts = over_at + 8 * ENTRIES
     end = texts + TEXT_BYTES * ENTRIES
 
 
@@ -113,6 +114,7 @@ class Table:
         self.overs = numbers(_Layout.overs, ENTRIES)
         self.seconds = numbers(_Layout.seconds, ENTRIES, "d")
         self.seen = numbers(_Layout.seen, ENTRIES, "d")
+        self.over_at = numbers(_Layout.over_at, ENTRIES, "d")
         self._texts = whole[_Layout.texts : _Layout.texts + TEXT_BYTES * ENTRIES]
         self._label = whole[_Layout.label : _Layout.label + LABEL_BYTES]
         self._lane_names = whole[_Layout.lanes : _Layout.lanes + LANE_NAME_BYTES * LANES]

@@ -17,7 +17,7 @@ from unhang.lanes.table import Table, opened
 
 logger = logging.getLogger("unhang.lanes")
 
-VERSION: Final = 1
+VERSION: Final = 2
 """Part of the file's name: two releases that lay it out differently never meet in one file."""
 
 _OLD_SECONDS: Final = 7 * 86400.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -13,15 +14,32 @@ _at_a_time = 0
 def note_request(**signal: object) -> None:
     """This process serves requests: a receiver for Django's `request_started`."""
     global _serves_requests, _at_a_time
-    if not _serves_requests:
+    environ = signal.get("environ")
+    # Sent in the thread that serves the request, except under ASGI.
+    if not isinstance(environ, Mapping):
         _serves_requests = True
-        environ = signal.get("environ")
-        # Sent in the thread that serves the request, except under ASGI.
-        if isinstance(environ, Mapping):
-            at_a_time = count()
-            # uWSGI's first thread is the main one, and has others beside it.
-            is_one_of_many = at_a_time == 1 and bool(environ.get("wsgi.multithread"))
-            _at_a_time = 0 if is_one_of_many else at_a_time
+        return
+    if _serves_requests and (_at_a_time != 1 or _is_main_thread()):
+        return
+    _serves_requests = True
+    at_a_time = count()
+    # uWSGI's first thread is the main one, and has others beside it. Likewise, one request in the
+    # main thread, to warm up, says nothing once another thread serves some.
+    is_one_of_many = at_a_time == 1 and bool(environ.get("wsgi.multithread"))
+    _at_a_time = 0 if is_one_of_many else at_a_time
+
+
+def _is_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
+
+
+def _forget() -> None:
+    """In a forked child: what it will serve is its own business."""
+    global _serves_requests, _at_a_time
+    _serves_requests, _at_a_time = False, 0
+
+
+os.register_at_fork(after_in_child=_forget)
 
 
 def serves_requests() -> bool:
@@ -42,9 +60,9 @@ def count() -> int:
     in a pool of threads shares it with as many as the pool may have (gthread). asyncio's pool and
     those of one thread, which asgiref makes for each request, say nothing.
     """
-    thread = threading.current_thread()
-    if thread is threading.main_thread():
+    if _is_main_thread():
         return 1
+    thread = threading.current_thread()
     # The executor is an argument of its threads, by weak reference (Python 3.11 to 3.14). If that
     # ever changes, the answer is 0, and the option `workers` can tell.
     reference, *_others = getattr(thread, "_args", None) or (None,)

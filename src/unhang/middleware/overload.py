@@ -92,7 +92,7 @@ def unavailable(request: HttpRequest, reason: BaseException) -> HttpResponse:
     if isinstance(reason, SlowLaneFull):
         seconds = reason.retry_after
     logger.warning("503 for %s %s: %s", request.method, request.path, reason)
-    response = _json(seconds) if _wants_json(request) else _page(request)
+    response = _json(seconds) if _wants_json(request) else _page()
     response["Retry-After"] = str(seconds)
     response["Cache-Control"] = "no-store"
     return response
@@ -103,9 +103,10 @@ def _json(seconds: int) -> HttpResponse:
     return JsonResponse(body, status=503)
 
 
-def _page(request: HttpRequest) -> HttpResponse:
+def _page() -> HttpResponse:
     try:
-        text: str = loader.render_to_string(_TEMPLATE, request=request)
+        # Without the request: what its context processors look up would wait for the database.
+        text: str = loader.render_to_string(_TEMPLATE)
     except TemplateDoesNotExist:
         text = _PAGE
     except Exception:  # a template that needs the database, say
@@ -121,9 +122,8 @@ def _wants_json(request: HttpRequest) -> bool:
 
 
 def _note(request: HttpRequest | None = None, **_kwargs: Any) -> None:
-    reason = overload_in(sys.exc_info()[1])
-    if request is not None and reason is not None:
-        setattr(request, _NOTED, reason)
+    if request is not None:  # the last exception counts: another one is somebody else's
+        setattr(request, _NOTED, overload_in(sys.exc_info()[1]))
 
 
 def _corrected(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:

@@ -112,9 +112,10 @@ class Waiter:
     there first, so a borrower that gives up at that moment cannot take it away with him.
     """
 
-    __slots__ = ("_wake", "connection", "error")
+    __slots__ = ("_wake", "began", "connection", "error")
 
-    def __init__(self) -> None:
+    def __init__(self, began: float = 0.0) -> None:
+        self.began = began
         self.connection: PooledConnection | None = None
         self.error: BaseException | None = None
         self._wake = threading.Lock()

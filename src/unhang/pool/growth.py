@@ -22,13 +22,14 @@ class Growth(Protocol):
     def closed(self, size: int, lived: float, now: float) -> None:
         """A connection was closed that was open for so many seconds; `size` are left."""
 
-    def allowance(self, now: float) -> int:
-        """Connections that the pool may have, 1 or more."""
+    def allowance(self, now: float, waited: float = 0.0) -> int:
+        """Connections that the pool may have, 1 or more. `waited`: seconds that the first one in
+        the line has."""
 
-    def pause(self, size: int, now: float) -> float:
+    def pause(self, size: int, now: float, waited: float = 0.0) -> float:
         """Seconds before one more may be opened; at 0 it is taken as opened; `inf`: not now."""
 
-    def keeps(self, size: int, now: float) -> bool:
+    def keeps(self, size: int, now: float, waited: float = 0.0) -> bool:
         """Whether to keep the connection just opened, or to close it at once."""
 
     def idle_seconds(self, max_idle: float, now: float) -> float:
@@ -59,15 +60,15 @@ class Unlimited:
     def closed(self, size: int, lived: float, now: float) -> None:
         """Of no interest."""
 
-    def allowance(self, now: float) -> int:  # noqa: ARG002 - the policy's signature
+    def allowance(self, now: float, waited: float = 0.0) -> int:  # noqa: ARG002 - the signature
         """As many as the options say."""
         return self._max_size
 
-    def pause(self, size: int, now: float) -> float:  # noqa: ARG002
+    def pause(self, size: int, now: float, waited: float = 0.0) -> float:  # noqa: ARG002
         """At once."""
         return 0.0
 
-    def keeps(self, size: int, now: float) -> bool:  # noqa: ARG002
+    def keeps(self, size: int, now: float, waited: float = 0.0) -> bool:  # noqa: ARG002
         """Always."""
         return True
 

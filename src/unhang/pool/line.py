@@ -36,6 +36,7 @@ class Line:
         self._gap = 0.0
         self._served_at = -math.inf
         self._too_long_since: float | None = None
+        self._served = 0
 
     def __len__(self) -> int:
         return len(self.waiters)
@@ -44,6 +45,7 @@ class Line:
         """At its end; in front of it for one who was served in vain."""
         if not self.waiters:
             self._served_at = now  # from here on a pause is a pause in serving, not in asking
+            self._served = 0
         if in_front and not self.is_standing(now):
             self.waiters.appendleft(waiter)
         else:
@@ -64,8 +66,13 @@ class Line:
         waiter = self.waiters.pop() if self.is_standing(now) else self.waiters.popleft()
         self._gap += _WEIGHT * (now - self._served_at - self._gap)
         self._served_at = now
+        self._served += 1
         self._look(now)
         return waiter
+
+    def longest_wait(self, now: float) -> float:
+        """Seconds that the one at the front has waited; 0 if there is none."""
+        return now - self.waiters[0].began if self.waiters else 0.0
 
     def seconds(self, now: float) -> float:
         """How long it would take to serve everybody, at the pace of the last ones."""
@@ -76,10 +83,14 @@ class Line:
         return max(self._gap, now - self._served_at)
 
     def is_standing(self, now: float) -> bool:
-        """Whether it has been too long for everybody's timeout, all the time, for a while."""
+        """Whether it has been too long for everybody's timeout, all the time, for a while.
+
+        Of a line in which nobody is served nobody knows the pace: what holds everything up may end
+        within their timeouts.
+        """
         self._look(now)
         since = self._too_long_since
-        return since is not None and now - since >= STANDING_SECONDS
+        return since is not None and now - since >= STANDING_SECONDS and self._served > 0
 
     def let_go_seconds(self) -> float:
         """After how long in a standing line a borrower is let go."""

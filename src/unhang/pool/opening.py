@@ -65,8 +65,9 @@ class Opening:
         pool = self._pool
         if pool.is_closed:
             return 0
-        room = pool.allowance - pool.size - self.connecting
-        warm = pool.options.min_size - pool.size if pool.is_in_use() else 0
+        # How many of these the server has room for, the policy says.
+        room = pool.options.max_size - pool.size - self.connecting
+        warm = pool.options.min_size - pool.size if pool.wants_warmth() else 0
         return max(0, min(room, max(pool.waiting, warm) - self.connecting))
 
     def _open_while_wanted(self, *, retry: bool = True) -> None:
@@ -98,7 +99,8 @@ class Opening:
     def _pause(self) -> float:
         pool = self._pool
         size = max(0, pool.size - pool.long_leases) + self.connecting
-        return pool.growth.pause(size, pool.clock())
+        now = pool.clock()
+        return pool.growth.pause(size, now, pool.longest_wait(now))
 
     def _connect(self, generation: int) -> PooledConnection | None:
         """A connection; `None` if the server is so full that it was closed again."""
@@ -115,7 +117,7 @@ class Opening:
         with pool.lock:
             if room is not None:
                 pool.growth.saw(*room, now)
-            is_kept = pool.growth.keeps(pool.size, now)
+            is_kept = pool.growth.keeps(pool.size, now, pool.longest_wait(now))
             if not is_kept:
                 self.connecting -= 1
                 pool.counters.count("let_go")

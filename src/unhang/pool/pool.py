@@ -224,7 +224,7 @@ class Pool:
         deadline = began + (self.options.timeout if timeout is None else timeout)
         first_in_line = False
         while True:
-            waiter = Waiter()
+            waiter = Waiter(began)
             try:
                 self._queue(waiter, first_in_line)
                 self._opening.grow()
@@ -386,7 +386,6 @@ class Pool:
         return now
 
     def _to_idle(self, connection: PooledConnection) -> None:
-        self._last_used = connection.idle_since
         connection.state = IDLE
         self._hand_out(connection)
 
@@ -434,7 +433,8 @@ class Pool:
 
     def _follow_growth(self, now: float) -> None:
         """What the policy allows now, for the ways that must not ask it. Under the lock."""
-        self._allowance = min(self.options.max_size, self.growth.allowance(now))
+        allowance = self.growth.allowance(now, self.longest_wait(now))
+        self._allowance = min(self.options.max_size, allowance)
         life = self.growth.life_seconds(now)
         if life < math.inf:
             for connection in self._all:
@@ -453,6 +453,8 @@ class Pool:
             self._close(connection)
         else:
             connection.idle_since = self.clock()
+            if self._waiters:
+                self._last_used = connection.idle_since
             self._to_idle(connection)
 
     def _close(self, connection: PooledConnection) -> None:
@@ -490,9 +492,12 @@ class Pool:
         """Whether there is anything to look after."""
         return bool(self._all or self._abandoned or self._close_at)
 
-    def is_in_use(self) -> bool:
-        """Whether it was used so recently that the warm minimum is worth having."""
-        return self.clock() - self._last_used < WARM_SECONDS
+    def wants_warmth(self) -> bool:
+        """Whether it was used so recently that the warm minimum is worth having, and the server has
+        room for what nobody uses."""
+        now = self.clock()
+        is_roomy = self.growth.idle_seconds(WARM_SECONDS, now) >= WARM_SECONDS
+        return is_roomy and now - self._last_used < WARM_SECONDS
 
     def keep(self) -> float:
         """Close what is idle for too long, and refill. Returns the seconds until the next look."""
@@ -593,6 +598,10 @@ class Pool:
     def waiting(self) -> int:
         """Borrowers in the queue."""
         return len(self._waiters)
+
+    def longest_wait(self, now: float) -> float:
+        """Seconds that the first in the queue has waited. Under the lock."""
+        return self._line.longest_wait(now)
 
     @property
     def seconds_between_leases(self) -> float:

@@ -286,6 +286,30 @@ def test_while_there_is_room_for_all_looks_are_rare() -> None:
     assert 1.5 <= headroom.next_look(0) <= 2.5
 
 
+def test_a_pool_without_any_keeps_one_when_its_borrower_has_waited_for_long() -> None:
+    headroom = make()
+    headroom.saw(LIMIT, LIMIT, 0)
+    assert not any(headroom.keeps(0, 0, 2.9) for _ in range(100))
+    assert headroom.keeps(0, 0, 3.0)
+    assert not headroom.keeps(1, 0, 3.0)
+
+
+def test_who_is_kept_waiting_gets_what_is_free_below_the_ceiling() -> None:
+    headroom = after(CEILING - 5)
+    assert headroom.pause(4, 60) == math.inf
+    assert headroom.pause(4, 60, 1.0) < 1
+    assert headroom.allowance(60, 1.0) == 10
+    headroom.saw(CEILING, LIMIT, 60)
+    assert headroom.pause(4, 60, 1.0) == math.inf
+
+
+def test_a_look_of_long_ago_keeps_nobody_waiting() -> None:
+    headroom = after(LIMIT)
+    assert headroom.pause(4, 61, 1.0) == math.inf
+    assert headroom.pause(4, 65, 1.0) == 0, "one connect, to see"
+    assert 0 < headroom.pause(5, 65, 1.0) < 3
+
+
 def test_a_first_connect_that_takes_long_holds_up_nobody() -> None:
     headroom = make()
     assert headroom.pause(0, 0) == 0

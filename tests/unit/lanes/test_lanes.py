@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from support.fake_driver import Clock, FakeDriver, FakeError, until
-from unhang.lanes import Lanes, LaneStats, Running, SlowLaneFull, lane, workers
+from unhang.lanes import Lanes, LaneStats, Running, SlowLaneFull, lane, naming, workers
 from unhang.lanes.holders import holders
 from unhang.lanes.table import Table
 from unhang.pool import Pool, PooledConnection, PoolOptions, SlowLane, process
@@ -31,9 +31,10 @@ def unkept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(process, "register", lambda _one: None)
 
 
-@pytest.fixture(autouse=True, params=["request", "task"])
+@pytest.fixture(autouse=True, params=["request"])
 def kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Both kinds of process, unless a test is about one of them."""
+    """A process that serves requests, unless a test is about one of tasks."""
+    monkeypatch.setattr(naming, "_default", None)
     monkeypatch.setattr(workers, "_serves_requests", request.param == "request")
     monkeypatch.setattr(workers, "_at_a_time", 0)
     return str(request.param)
@@ -280,8 +281,9 @@ def test_a_request_waits_for_the_timeout(kind: str) -> None:
 
 
 @tasks_only
-def test_a_task_waits_six_times_as_long(kind: str) -> None:
+def test_a_task_in_a_named_lane_waits_six_times_as_long(kind: str) -> None:
     worker, _ = crowded()
+    naming.enter_process("slow")
     call = waits(worker, SLOW)
     worker.clock.now += 59.9
     until(lambda: worker.lanes.row.waiting == 1)
@@ -315,8 +317,19 @@ def test_who_would_take_the_last_free_workers_is_refused_at_once(kind: str) -> N
 
 
 @tasks_only
-def test_a_task_is_not_refused_for_want_of_workers(kind: str) -> None:
+def test_a_task_is_not_held_back_but_counted_and_shown(kind: str) -> None:
+    worker, _ = crowded(workers=2)
+    runs = [worker.lanes.admit(SLOW) for _ in range(4)]
+    assert worker.stats().running == 5
+    for running in runs:
+        worker.lanes.done(running)
+    assert worker.stats().running == 1
+
+
+@tasks_only
+def test_a_task_in_a_named_lane_is_not_refused_for_want_of_workers(kind: str) -> None:
     worker, first = crowded(workers=2)
+    naming.enter_process("slow")
     calls = [waits(worker, SLOW) for _ in range(4)]
     worker.end(first)
     for call in calls:
@@ -378,13 +391,18 @@ def test_strangers_with_different_texts_are_scouts_each_within_what_all_lanes_ma
     assert worker.stats("new").running == 6
 
 
-@pytest.mark.parametrize("holds", [False, True])
+def test_a_stranger_in_a_transaction_does_not_wait_for_what_others_find_out() -> None:
+    worker, _ = crowded()
+    worker.begin(NEW)
+    assert worker.lanes.admit(NEW, holds=True).ticket is not None
+
+
 @pytest.mark.parametrize("timeout", [10.0, 0.5])
-def test_a_stranger_runs_after_one_and_a_half_thresholds(timeout: float, holds: bool) -> None:
-    """In a transaction, too, or with a short timeout, where the lane's patience ends before."""
+def test_a_stranger_runs_after_one_and_a_half_thresholds(timeout: float) -> None:
+    """With a short timeout, too, where the lane's patience ends before."""
     worker, _ = crowded(timeout=timeout)
     worker.begin(NEW)
-    call = waits(worker, NEW, holds=holds)
+    call = waits(worker, NEW)
     for _ in range(15):
         worker.clock.now += 0.1
         threading.Event().wait(0.03)
@@ -402,10 +420,10 @@ def test_a_stranger_is_refused_for_want_of_workers_once_its_scout_looks_slow(kin
     threading.Event().wait(0.1)
     assert not any(call.is_over for call in calls)
     worker.clock.now += 0.01
-    until(lambda: sum(call.is_over for call in calls) == 2)
+    until(lambda: sum(call.is_over for call in calls) == 1)
     found = [call.error for call in calls if call.is_over]
     assert all(isinstance(error, SlowLaneFull) for error in found)
-    assert worker.lanes.row.waiting == 1, "half of the workers: one runs it, one waits"
+    assert worker.lanes.row.waiting == 2, "one worker of four is left"
     with pytest.raises(SlowLaneFull):
         worker.lanes.admit(NEW)
 
@@ -577,11 +595,12 @@ def test_an_error_in_letting_go_leaves_no_trace() -> None:
 # ---- named lanes ----
 
 
-def test_in_a_named_lane_fast_statements_take_tickets_too() -> None:
+def test_in_a_named_lane_strangers_and_slow_ones_take_its_tickets_and_fast_ones_none() -> None:
     named = {"reports": SlowLane(share=0.5, timeout=3)}
     worker = Worker(named=named).knows(FAST, slow=False).knows(SLOW, slow=True)
     with lane("reports"):
-        runs = [worker.begin(FAST), worker.begin(SLOW)]
+        runs = [worker.begin(NEW), worker.begin(SLOW)]
+        assert worker.lanes.admit(FAST).ticket is None
     assert worker.stats("reports").running == 2
     assert worker.stats().running == 0
     for running in runs:
@@ -624,9 +643,11 @@ def test_a_lane_that_the_settings_do_not_name_has_the_slow_ones_limits() -> None
 def test_a_lane_of_another_alias_does_not_count() -> None:
     worker = Worker(name="replica").knows(FAST, slow=False)
     with lane("reports", "default"):
-        assert worker.lanes.admit(FAST).ticket is None
+        worker.lanes.admit(NEW)
+    assert worker.stats("new").running == 1
     with lane("reports", "replica"):
-        assert worker.lanes.admit(FAST).ticket is not None
+        worker.lanes.admit(NEW)
+    assert worker.stats("reports").running == 1
 
 
 def test_what_is_in_no_lane_is_never_held_back() -> None:
@@ -918,6 +939,7 @@ held.since = lanes.clock()
 table = lanes.row.table
 inside, outside = os.pipe()
 if os.fork() == 0:
+    workers.note_request()
     running = lanes.admit("SELECT slow")
     own = lanes.row.table
     saw = {

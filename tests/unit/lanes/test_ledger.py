@@ -7,7 +7,7 @@ from itertools import count, islice
 import pytest
 
 from support.fake_driver import Clock
-from unhang.lanes.ledger import FORGET_SECONDS, Ledger, is_cut, known
+from unhang.lanes.ledger import FORGET_SECONDS, Entry, Ledger, is_cut, known
 from unhang.lanes.shape import shape_of
 from unhang.lanes.table import ENTRIES, TEXT_BYTES, Table, key_of
 
@@ -58,11 +58,26 @@ def test_one_overrun_makes_a_stranger_slow(ledger: Ledger) -> None:
     assert ledger.learned == 1
 
 
-def test_a_proven_one_needs_three_overruns_in_a_row(ledger: Ledger) -> None:
+def overruns(ledger: Ledger, clock: Clock, entry: Entry, times: int) -> list[bool]:
+    found = []
+    for _ in range(times):
+        found.append(ledger.overran(entry))
+        clock.now += ledger.threshold
+    return found
+
+
+def test_a_proven_one_needs_three_overruns_in_a_row(ledger: Ledger, clock: Clock) -> None:
     entry = ledger.entry_of(TEXT)
     ledger.was_fast(entry)
-    assert [ledger.overran(entry) for _ in range(3)] == [False, False, True]
+    assert overruns(ledger, clock, entry, 3) == [False, False, True]
     assert ledger.is_slow(entry)
+
+
+def test_one_stall_counts_once_however_many_it_holds_up(ledger: Ledger) -> None:
+    entry = ledger.entry_of(TEXT)
+    ledger.was_fast(entry)
+    assert not any(ledger.overran(entry) for _ in range(40))
+    assert not ledger.is_slow(entry)
 
 
 def test_a_hiccup_now_and_then_condemns_nothing(ledger: Ledger) -> None:

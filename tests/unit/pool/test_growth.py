@@ -40,14 +40,14 @@ class Told(Unlimited):
     def closed(self, size: int, lived: float, now: float) -> None:
         self.heard.append(("closed", size))
 
-    def allowance(self, now: float) -> int:
+    def allowance(self, now: float, waited: float = 0.0) -> int:
         return self.allowed
 
-    def pause(self, size: int, now: float) -> float:
+    def pause(self, size: int, now: float, waited: float = 0.0) -> float:
         self.heard.append(("pause", size))
         return self.pauses.pop(0) if self.pauses else 0.0
 
-    def keeps(self, size: int, now: float) -> bool:
+    def keeps(self, size: int, now: float, waited: float = 0.0) -> bool:
         self.heard.append(("keeps", size))
         return self.kept
 
