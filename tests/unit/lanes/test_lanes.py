@@ -1044,3 +1044,43 @@ def test_it_is_looked_after_as_long_as_there_are_connections() -> None:
     worker.pool.lend()
     assert worker.lanes.keep() == 0.25
     assert not worker.lanes.needs_keeper
+
+
+class Storing(logging.Handler):
+    """Writes each record to the database, as some handlers do."""
+
+    def __init__(self, lanes: Lanes) -> None:
+        super().__init__()
+        self.lanes = lanes
+        self.stored = 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lanes.done(self.lanes.admit(f"INSERT INTO log{self.stored} VALUES (%s)"))
+        self.stored += 1
+
+
+def test_a_log_handler_may_use_the_database(monkeypatch: pytest.MonkeyPatch) -> None:
+    worker = Worker()
+    handler, logger = Storing(worker.lanes), logging.getLogger("unhang.lanes")
+    monkeypatch.setattr(logger, "level", logging.DEBUG)
+    logger.addHandler(handler)
+    try:
+        running = worker.begin(SLOW)
+        worker.clock.now += 2
+        worker.lanes.keep()
+        worker.end(running)
+    finally:
+        logger.removeHandler(handler)
+    assert handler.stored >= 1
+
+
+def test_counts_that_an_interrupt_left_wrong_are_made_right() -> None:
+    worker = Worker()
+    running = worker.begin(SLOW)
+    worker.lanes.row.running[0] += 3
+    worker.lanes.row.waiting += 1
+    worker.lanes.keep()
+    assert worker.lanes.row.waiting == 0
+    assert sum(worker.lanes.row.running) == 1
+    worker.end(running)
+    assert worker.is_untouched()

@@ -251,3 +251,36 @@ def test_every_close_is_told() -> None:
         ("closed", 1),
         ("closed", 0),
     ]
+
+
+def test_the_warm_minimum_is_not_opened_again_while_the_server_fills() -> None:
+    pool, driver, policy, clock = made(min_size=1)
+    pool.give_back(pool.lend())
+    policy.idle = 0.001
+    clock.now += 1
+    for _ in range(5):
+        pool.keep()
+    assert pool.size == 0
+    assert len(driver.opened) == 1
+
+
+def test_the_policy_hears_how_long_the_first_in_the_line_has_waited() -> None:
+    pool, _driver, policy, clock = made()
+    policy.pauses = [math.inf] * 1000
+    waited: list[float] = []
+    monitor = policy.pause
+
+    def pause(size: int, now: float, seconds: float = 0.0) -> float:
+        waited.append(seconds)
+        return monitor(size, now, seconds)
+
+    policy.pause = pause  # type: ignore[method-assign]
+    borrower = at_once(lambda: pool.give_back(pool.lend()))
+    until(lambda: pool.waiting == 1)
+    clock.now += 2
+    pool.keep()
+    until(lambda: 2.0 in waited)
+    policy.pauses = []
+    pool.keep()
+    borrower.join(5)
+    assert not borrower.is_alive()
