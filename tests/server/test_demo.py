@@ -51,6 +51,15 @@ def wait_until_gone(folder: Path) -> list[list[str]]:
     return left
 
 
+def wait_until_up(folder: Path) -> None:
+    """The server and the site: several processes, for a moment."""
+    deadline = time.monotonic() + 30
+    while len(left_running(folder)) < 3:
+        assert time.monotonic() < deadline, "it never came up"
+        time.sleep(0.2)
+    time.sleep(1)
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """The demo's TMPDIR: what is left in it was left behind."""
@@ -58,7 +67,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_the_whole_story_from_hang_to_rollback(folder: Path) -> None:
-    demo = start(folder, "--seconds", "12", "--run-in", "12")
+    demo = start(folder, "--seconds", "16", "--run-in", "10")
     peak = 0
     while demo.poll() is None:
         peak = max(peak, memory_of(demo.pid))
@@ -145,8 +154,7 @@ def check_bursts(backend: dict[str, Any], stock: dict[str, Any]) -> None:
 
 def test_ctrl_c_leaves_nothing_running(folder: Path) -> None:
     demo = start(folder, "--seconds", "60")
-    time.sleep(8)
-    assert left_running(folder), "the server and the site are up"
+    wait_until_up(folder)
     demo.send_signal(signal.SIGINT)
     told, _err = demo.communicate(timeout=60)
     assert demo.returncode == 130, told
@@ -156,7 +164,7 @@ def test_ctrl_c_leaves_nothing_running(folder: Path) -> None:
 
 def test_a_killed_demo_leaves_nothing_running(folder: Path) -> None:
     demo = start(folder, "--seconds", "60")
-    time.sleep(8)
+    wait_until_up(folder)
     demo.kill()
     demo.communicate()
     assert wait_until_gone(folder) == []
