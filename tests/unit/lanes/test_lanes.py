@@ -1059,10 +1059,10 @@ class Storing(logging.Handler):
         self.stored += 1
 
 
-def test_a_log_handler_may_use_the_database(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_log_handler_may_use_the_database(caplog: pytest.LogCaptureFixture) -> None:
     worker = Worker()
     handler, logger = Storing(worker.lanes), logging.getLogger("unhang.lanes")
-    monkeypatch.setattr(logger, "level", logging.DEBUG)
+    caplog.set_level(logging.DEBUG, "unhang.lanes")
     logger.addHandler(handler)
     try:
         running = worker.begin(SLOW)

@@ -72,7 +72,7 @@ def test_it_does_not_go_on_connecting_to_a_server_that_refuses() -> None:
     driver.connect_problem = driver.operational_error(1045, "denied")
     pool.drain()
     pool.keep()
-    until(lambda: pool.stats().connect_errors > 0 and pool.stats().connecting == 0)
+    until(lambda: pool.stats().connect_errors > 0 and not pool._opening._openers)
     before = pool.stats().connect_errors
     for _ in range(5):
         pool.keep()
