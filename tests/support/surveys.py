@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from unhang.mysql.engine import OWN_ENGINE, STOCK_ENGINE
-from unhang.survey.model import Alias, Origin, PoolFacts, Server, Session, Survey, Variable
+from unhang.survey.model import Alias, Origin, PoolFacts, Server, Survey, Variable
+from unhang.survey.session import Session
 
 
 def a_server(

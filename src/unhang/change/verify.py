@@ -21,7 +21,8 @@ from unhang.mysql.engine import identify
 from unhang.survey.codec import encode
 from unhang.survey.collect import current_account
 from unhang.survey.connect import Connection, connected, fetch
-from unhang.survey.model import Session, Unseen
+from unhang.survey.model import Unseen
+from unhang.survey.session import Session
 from unhang.survey.sessions import read_sessions
 
 _CLOCK_SECONDS: Final = 3

@@ -19,7 +19,8 @@ from unhang.rules import catalogue
 from unhang.rules.model import Finding
 from unhang.rules.text import seconds
 from unhang.survey.collect import take_survey
-from unhang.survey.model import Alias, Session, Survey
+from unhang.survey.model import Alias, Survey
+from unhang.survey.session import Session
 
 _SHOWN_GROUPS = 12
 _WIDE = 60

@@ -8,7 +8,8 @@ from typing import Final
 from unhang.i18n import _, ngettext
 from unhang.rules.model import Finding, Rule
 from unhang.rules.text import seconds
-from unhang.survey.model import Session, Survey
+from unhang.survey.model import Survey
+from unhang.survey.session import Session
 
 LONG_SECONDS: Final = 5.0
 """A transaction that sleeps this long waits for a person or another service, not for Python."""

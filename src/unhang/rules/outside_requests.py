@@ -10,7 +10,8 @@ from unhang.i18n import _
 from unhang.mysql.engine import OWN_ENGINE
 from unhang.rules.model import Finding, Rule
 from unhang.rules.text import seconds, sleepers
-from unhang.survey.model import Session, Survey
+from unhang.survey.model import Survey
+from unhang.survey.session import Session
 
 OLD_SECONDS: Final = 5.0
 """Longer than a request keeps a connection idle between two of its queries, unless it calls

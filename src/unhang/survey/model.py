@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from unhang.mysql.engine import Engine, identify
 from unhang.survey.codec import decode, encode
+from unhang.survey.session import Session
 
 SCHEMA = 1
 
@@ -78,46 +79,6 @@ class Server:
         """A variable's value, or `None` if this server does not have it."""
         variable = self.variables.get(name)
         return variable.value if variable else None
-
-
-@dataclass(frozen=True, slots=True)
-class Session:
-    """One connection as the server sees it.
-
-    Attributes:
-        seconds: How long the session has been in its command: idle seconds of a sleeper.
-        in_transaction: `None` when nobody may see it (no PROCESS privilege).
-        transaction_seconds: Age of the open transaction.
-        wait_timeout: The session's own copy, seconds; `None` where the engine does not show it.
-    """
-
-    id: int
-    user: str
-    host: str
-    database: str | None
-    command: str
-    seconds: float
-    state: str = ""
-    in_transaction: bool | None = None
-    transaction_seconds: float | None = None
-    rows_locked: int | None = None
-    rows_modified: int | None = None
-    wait_timeout: int | None = None
-
-    @property
-    def is_sleeper(self) -> bool:
-        """Connected, and doing nothing at this moment."""
-        return self.command == "Sleep"
-
-    @property
-    def is_idle(self) -> bool:
-        """A sleeper that is known to be outside any transaction."""
-        return self.is_sleeper and self.in_transaction is False
-
-    @property
-    def is_idle_in_transaction(self) -> bool:
-        """A sleeper that holds a transaction open."""
-        return self.is_sleeper and self.in_transaction is True
 
 
 @dataclass(frozen=True, slots=True)

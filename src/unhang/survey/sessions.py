@@ -18,8 +18,9 @@ from unhang.i18n import _
 from unhang.mysql import errorcodes
 from unhang.mysql.engine import Engine
 from unhang.survey.connect import Connection, Row, fetch
-from unhang.survey.model import Session, Unseen
+from unhang.survey.model import Unseen
 from unhang.survey.server import unseen_because
+from unhang.survey.session import Session
 
 SYSTEM_USERS: Final = frozenset({"system user", "event_scheduler", "unauthenticated user"})
 _SYSTEM_COMMANDS: Final = frozenset({"Daemon", "Slave_IO", "Slave_SQL", "Slave_worker"})

@@ -9,7 +9,8 @@ import pytest
 from support.surveys import a_pooled_alias, a_server, a_sleeper, a_survey, an_alias
 from unhang.rules import catalogue
 from unhang.rules.model import Finding
-from unhang.survey.model import PoolFacts, Session, Survey, Workers
+from unhang.survey.model import PoolFacts, Survey, Workers
+from unhang.survey.session import Session
 
 
 def found(survey: Survey, rule: str) -> list[Finding]:
