@@ -121,6 +121,9 @@ fetch() {
     echo "deb [signed-by=$KEYRING] $MIRROR_URI $suite main" >"$work/apt/sources.list"
     private_apt "$work/apt" update || fail "apt-get update failed for Debian $suite at $MIRROR_URI"
     resolve "$work/apt" "$@" >"$work/VERSIONS" || fail "Debian $suite at $MIRROR_URI has no $*"
+    # The whole server's package, for its plugins, without what it needs.
+    sed -n 's/^mariadb-server-core=/mariadb-server=/p' "$work/VERSIONS" >"$work/PLUGINS"
+    cat "$work/PLUGINS" >>"$work/VERSIONS"
     # shellcheck disable=SC2046  # one word per package is what apt-get wants
     (cd "$work/debs" && private_apt "$work/apt" download $(cat "$work/VERSIONS")) ||
         fail "the download of $flavour failed"

@@ -2,7 +2,8 @@
 # setup.sh PYTHON VENV [EXTRAS]: everything the make targets need, once. Prints a line for each thing
 # it does. EXTRAS are those of pyproject.toml; dev if left out.
 #
-# From Debian: the MariaDB server, its client tools, and what mysqlclient is built against.
+# From Debian: the MariaDB server, a plugin of it, its client tools, and what mysqlclient is built
+# against.
 # From PyPI, pinned by constraints.txt: the rest, into the virtual environment VENV.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -34,6 +35,8 @@ if [ ${#packages[@]} -gt 0 ]; then
     "${as_root[@]}" apt-get -qq -o Acquire::Retries=3 install -y --no-install-recommends \
         "${packages[@]}" >/dev/null
 fi
+
+scripts/get_plugins.sh || say "without MariaDB's metadata_lock_info: tests that need it are left out"
 
 say "$("$python" --version) in $venv"
 [ -x "$venv/bin/python" ] || "$python" -m venv "$venv"

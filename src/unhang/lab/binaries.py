@@ -106,8 +106,14 @@ def _system_mariadb() -> Flavour | None:
         daemon=daemon,
         basedir=basedir,
         share=_share(basedir),
-        plugin_dir=basedir / "lib/mysql/plugin",
+        plugin_dir=_system_plugins(basedir / "lib/mysql/plugin"),
     )
+
+
+def _system_plugins(installed: Path) -> Path:
+    """Debian's mariadb-server-core has none; `scripts/get_plugins.sh` fetches one."""
+    fetched = (folder.resolve() / ".plugins" for folder in _search_folders())
+    return next((path for path in (installed, *fetched) if path.is_dir()), installed)
 
 
 def _flavour_folders() -> Iterator[Path]:
