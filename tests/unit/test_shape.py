@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from unhang.mysql.shape import LONGEST, shape_of
+from unhang.shape import LONGEST, shape_of
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from typing import Any
 
 from unhang.lanes import naming
 from unhang.lanes.settings import NamedLane, matching
+from unhang.openers.program import command_in
 
 _Token = Token[Mapping[str | None, str] | None]
 
@@ -19,22 +20,11 @@ def begin(lanes: Mapping[str, NamedLane], arguments: Sequence[str] = ()) -> None
     Args:
         arguments: Of the process; `sys.argv` if left out.
     """
-    command = _command_of(arguments or sys.argv)
+    command = command_in(arguments or sys.argv)
     if lane := matching(lanes, "commands", command):
         naming.enter_process(lane)
     if any(options.tasks for options in lanes.values()):
         _TaskLanes(lanes).connect()
-
-
-def _command_of(arguments: Sequence[str]) -> str:
-    """The management command: the first word that is neither an option nor an option's value."""
-    words = iter(arguments[1:])
-    for word in words:
-        if word in ("--settings", "--pythonpath"):
-            next(words, "")
-        elif not word.startswith("-"):
-            return word
-    return ""
 
 
 class _TaskLanes:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from unhang.lanes.table import ENTRIES, TEXT_BYTES, Table, key_of
-from unhang.mysql.shape import shape_of
+from unhang.shape import shape_of
 
 UNKNOWN: Final = -1.0
 PROVEN: Final = 0.0

@@ -75,12 +75,12 @@ class PhysicalConnection:
         self.role: object = _UNKNOWN
         self.session_id = int(connection.thread_id())
         self.user = ""
-        self._fd = _file_descriptor(connection)
+        self._fd = file_descriptor(connection)
         self._inode = os.fstat(self._fd).st_ino
         # mysqlclient leaves the socket open in programs that this process executes: the session
         # would outlive us.
         os.set_inheritable(self._fd, False)
-        self.local_port = _local_port(self._fd)
+        self.local_port = local_port(self._fd)
         _set_keepalive(self._fd)
         poller = _real_poll()()
         poller.register(self._fd, select.POLLIN | getattr(select, "POLLRDHUP", 0))
@@ -223,15 +223,21 @@ def abandon(physical: PhysicalConnection) -> None:
         physical.connection.close()
 
 
-def _file_descriptor(connection: Any) -> int:
+def file_descriptor(connection: Any) -> int:
+    """Of a driver's connection."""
     fileno = getattr(connection, "fileno", None)
     return int(fileno() if fileno is not None else connection._sock.fileno())
 
 
-def _local_port(fd: int) -> int:
-    with socket.socket(fileno=os.dup(fd)) as ours:
-        is_tcp = ours.family in (socket.AF_INET, socket.AF_INET6)
-        return int(ours.getsockname()[1]) if is_tcp else 0
+def local_port(fd: int) -> int:
+    """The client's own TCP port; 0 for a socket of another kind."""
+    # A second object for the same descriptor, which must not close it.
+    borrowed = socket.socket(fileno=fd)
+    try:
+        name = borrowed.getsockname()
+    finally:
+        borrowed.detach()
+    return int(name[1]) if isinstance(name, tuple) else 0
 
 
 def _set_keepalive(fd: int) -> None:

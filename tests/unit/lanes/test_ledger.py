@@ -9,7 +9,7 @@ import pytest
 from support.fake_driver import Clock
 from unhang.lanes.ledger import FORGET_SECONDS, Entry, Ledger, is_cut, known
 from unhang.lanes.table import ENTRIES, TEXT_BYTES, Table, key_of
-from unhang.mysql.shape import shape_of
+from unhang.shape import shape_of
 
 TEXT = "SELECT a FROM t WHERE b = %s"
 

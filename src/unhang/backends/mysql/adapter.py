@@ -13,6 +13,7 @@ from unhang.lanes import Lanes
 from unhang.mysql import drivers, errorcodes
 from unhang.mysql.drivers import PhysicalConnection
 from unhang.mysql.engine import Kind, identify
+from unhang.openers import note_pooled
 
 if TYPE_CHECKING:
     from unhang.backends.mysql.wrapper import PooledWrapper
@@ -72,6 +73,12 @@ class MysqlDriver:
         except BaseException:
             connection.close()
             raise
+        note_pooled(
+            connection,
+            session_id=physical.session_id,
+            alias=wrapper.alias,
+            port=physical.local_port,
+        )
         return physical
 
     def _set_up(

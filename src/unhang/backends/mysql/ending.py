@@ -17,8 +17,8 @@ from typing import Any, Final
 from unhang.backends.mysql.adapter import MysqlDriver
 from unhang.lanes import Running
 from unhang.mysql.drivers import PhysicalConnection
-from unhang.mysql.shape import shape_of
 from unhang.pool import Pool, PooledConnection, process
+from unhang.shape import shape_of
 
 logger = logging.getLogger("unhang.backends.mysql")
 
