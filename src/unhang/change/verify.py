@@ -21,9 +21,8 @@ from unhang.mysql.engine import identify
 from unhang.survey.codec import encode
 from unhang.survey.collect import current_account
 from unhang.survey.connect import Connection, connected, fetch
-from unhang.survey.model import Unseen
 from unhang.survey.session import Session
-from unhang.survey.sessions import read_sessions
+from unhang.survey.sessions import Listing, read_sessions
 
 _CLOCK_SECONDS: Final = 3
 """Uptime and the clock are both whole seconds."""
@@ -120,8 +119,8 @@ def _draining(journal: Journal, targets: Targets) -> Sequence[Draining]:
 def _of_server(
     step: SetVariable, targets: Targets, watermark: int | None, server_started: int | None
 ) -> Draining:
-    unseen: list[Unseen] = []
-    sessions = _sessions(targets.connections[step.server], unseen)
+    listing = _sessions(targets.connections[step.server])
+    sessions = listing.sessions
     now = facts_of(step, targets)
     if server_started is not None and now["server_started"] > server_started + _CLOCK_SECONDS:
         sessions = ()  # a restart has ended all sessions from before
@@ -129,14 +128,14 @@ def _of_server(
     oldest = max((s.seconds for s in old), default=0.0)
     youngest = min((s.seconds for s in old if s.is_sleeper), default=0.0)
     left = max(0.0, step.before - youngest) if old else 0.0
-    return Draining(step.server, len(old), oldest, left, seen=not unseen)
+    return Draining(step.server, len(old), oldest, left, seen=listing.sees_all)
 
 
-def _sessions(connection: Connection, unseen: list[Unseen]) -> tuple[Session, ...]:
+def _sessions(connection: Connection) -> Listing:
     about = fetch(connection, "SELECT @@version AS v, @@version_comment AS c")[0]
     engine = identify(about["v"], about["c"])
     account = current_account(connection)
-    return read_sessions(connection, engine, account=account, unseen=unseen.append)
+    return read_sessions(connection, engine, account=account, unseen=lambda _: None)
 
 
 def _has_old_value(session: Session, step: SetVariable, watermark: int | None) -> bool:

@@ -5,17 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pymysql
 
 from unhang.errors import CannotConnect, Refused, UsageProblem
 from unhang.i18n import _
 from unhang.survey.connect import Connection, connected, fetch
+from unhang.survey.held import read_held
+from unhang.survey.limits import read_limits, read_logins
 from unhang.survey.login import Login
 from unhang.survey.model import Alias, Survey, Unseen, Workers
+from unhang.survey.owners import with_owners
 from unhang.survey.project import Settings
 from unhang.survey.server import read_server
-from unhang.survey.sessions import read_sessions
+from unhang.survey.sessions import read_attributes, read_sessions
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +30,16 @@ class Target:
         login: The account that looks (and, in a plan, that changes).
         own: The application's own login, where the one above names another address: then it is to
             be proven that both lead to one server.
+        run_dir: Where the application writes down who opens connections.
+        applications: The application's own logins on this server, one an account.
     """
 
     login: Login
     aliases: tuple[Alias, ...] = ()
     workers: Workers | None = None
     own: Login | None = None
+    run_dir: Path | None = None
+    applications: tuple[Login, ...] = ()
 
     @property
     def name(self) -> str:
@@ -78,7 +86,14 @@ def _target(
     own = settings.login(names[0])
     aliases = tuple(settings.alias(name) for name in names)
     acting = own.acting_as(login) if login else own
-    return Target(acting, aliases, workers, own if acting.server_key != own.server_key else None)
+    return Target(
+        acting,
+        aliases,
+        workers,
+        own if acting.server_key != own.server_key else None,
+        settings.run_dir if settings.unhang.get("OWNERS", True) is True else None,
+        tuple({login.user: login for login in map(settings.login, names)}.values()),
+    )
 
 
 def _chosen(settings: Settings, only: Sequence[str]) -> Sequence[str]:
@@ -125,17 +140,35 @@ def survey_over(connection: Connection, target: Target) -> Survey:
     account = current_account(connection)
     unseen: list[Unseen] = []
     server = read_server(connection, account=account, unseen=unseen.append)
-    sessions = read_sessions(connection, server.engine, account=account, unseen=unseen.append)
+    listing = read_sessions(connection, server.engine, account=account, unseen=unseen.append)
+    sessions, attributes = listing.sessions, read_attributes(connection)
     return Survey(
         taken_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
         target=target.login.address,
         account=account,
         server=server,
-        sessions=sessions,
+        sessions=with_owners(
+            sessions,
+            attributes=attributes,
+            unseen=unseen.append,
+            aliases=target.aliases,
+            run_dir=target.run_dir,
+            server_port=_port(connection),
+            server_uptime=server.status.get("Uptime"),
+        ),
         aliases=target.aliases,
         workers=target.workers,
         unseen=tuple(_once(unseen)),
+        limits=read_limits(connection, account=account),
+        logins=read_logins(connection, server.engine),
+        held=read_held(sessions, attributes),
     )
+
+
+def _port(connection: Connection) -> int | None:
+    """The port that the server itself listens at; what leads there may have another."""
+    port = fetch(connection, "SELECT @@port AS port")[0]["port"]
+    return int(port) or None
 
 
 def prove_same_server(target: Target) -> None:

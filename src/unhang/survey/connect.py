@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import pymysql
 import pymysql.cursors
+from pymysql.constants import CLIENT
 
 from unhang import timeouts
 from unhang.errors import CannotConnect, NotPermitted, UnhangError
@@ -87,6 +88,7 @@ def open_connection(
     rows: type[Any] = pymysql.cursors.DictCursor,
     *,
     own_timeout: bool = True,
+    several_statements: bool = False,
 ) -> Connection:
     """A connection in autocommit mode; the caller closes it.
 
@@ -94,6 +96,7 @@ def open_connection(
         rows: The kind of cursor it makes, and so what a row is: a dict, or a tuple.
         own_timeout: Keep the session usable while a person reads, however short `wait_timeout`
             is; `False` leaves the session as every new one is.
+        several_statements: Take several in one packet.
 
     Raises:
         CannotConnect: Nobody answers, it is not MySQL, the server is full, or TLS cannot be set up.
@@ -114,6 +117,7 @@ def open_connection(
             write_timeout=READ_SECONDS,
             program_name="unhang",
             cursorclass=rows,
+            client_flag=CLIENT.MULTI_STATEMENTS if several_statements else 0,
             **_tls(login),
         )
         if own_timeout:
@@ -147,6 +151,13 @@ def fetch(connection: Connection, sql: str, parameters: Sequence[Any] = ()) -> l
     with connection.cursor() as cursor:
         cursor.execute(sql, parameters or None)
         return list(cursor.fetchall())
+
+
+def fetch_rows(connection: Connection, sql: str) -> tuple[tuple[Any, ...], ...]:
+    """The same as tuples: of thousands of rows, dicts would cost as much as the server does."""
+    with connection.cursor(pymysql.cursors.Cursor) as cursor:
+        cursor.execute(sql)
+        return tuple(cursor.fetchall())
 
 
 def explain_connect_error(error: BaseException, login: Login) -> UnhangError:

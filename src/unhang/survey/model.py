@@ -6,8 +6,8 @@ never a guess.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from unhang.mysql.engine import Engine, identify
@@ -111,6 +111,8 @@ class Alias:
             the server's `wait_timeout`, seconds; `None` if nothing.
         init_conflicts: Parts of the `init_command` after which transactions do not begin and end
             where the application says.
+        autocommit: Django's `AUTOCOMMIT`, which has the last word after driver and `init_command`.
+            When it is off, each read opens a transaction that somebody has to end.
     """
 
     name: str
@@ -124,6 +126,7 @@ class Alias:
     pool: PoolFacts | None = None
     session_wait_timeout: int | None = None
     init_conflicts: tuple[str, ...] = ()
+    autocommit: bool = True
 
     @property
     def own_pool(self) -> PoolFacts | None:
@@ -159,6 +162,28 @@ class Unseen:
 
 
 @dataclass(frozen=True, slots=True)
+class AccountLimit:
+    """How many connections an account may have at a time by itself (`MAX_USER_CONNECTIONS`)."""
+
+    user: str
+    connections: int
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Which processes of this host have a session's connection open.
+
+    Attributes:
+        session: The session's id.
+        pids: None at all when the process that opened it has ended, and the server was not told;
+            several when it was inherited by `fork()`.
+    """
+
+    session: int
+    pids: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Survey:
     """One server and everything of ours that talks to it, at one moment.
 
@@ -167,6 +192,11 @@ class Survey:
         target: How the server was reached, without a password.
         account: The account that looked, as the server names it (`CURRENT_USER()`).
         aliases: Django's aliases on this server; empty when only a login was given.
+        limits: Accounts with a limit of their own, as far as this account may see them.
+        logins: Seconds that each client which is just logging in has been at it; `None` when this
+            account may not see them.
+        held: Sessions whose connection no process has any more, or several have. Sessions that
+            exactly one process has, and those of which nothing is known, are not listed.
     """
 
     taken_at: str
@@ -177,6 +207,9 @@ class Survey:
     aliases: tuple[Alias, ...] = ()
     workers: Workers | None = None
     unseen: tuple[Unseen, ...] = ()
+    limits: tuple[AccountLimit, ...] = ()
+    logins: tuple[float, ...] | None = None
+    held: tuple[Held, ...] = ()
     schema: int = field(default=SCHEMA)
 
     @property
@@ -188,6 +221,14 @@ class Survey:
     def app_users(self) -> frozenset[str]:
         """The accounts that Django logs in with."""
         return frozenset(alias.user for alias in self.aliases)
+
+    def aliases_of(self, user: str) -> tuple[Alias, ...]:
+        """The aliases that log in with this account."""
+        return tuple(alias for alias in self.aliases if alias.user == user)
+
+    def without(self, ids: Collection[int]) -> Survey:
+        """The same survey, as if these sessions were not there."""
+        return replace(self, sessions=tuple(s for s in self.sessions if s.id not in ids))
 
     def to_json(self) -> dict[str, Any]:
         """Plain dicts, lists and scalars, as documented in `docs/reference/json.md`."""

@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from unhang.errors import UsageProblem
 from unhang.i18n import _
+from unhang.latency.rundir import run_dir_from
 from unhang.mysql.engine import MYSQL_ENGINES, OWN_ENGINE, is_mysql_engine
 from unhang.mysql.init_command import session_wait_timeout, transaction_conflicts
 from unhang.survey import settings_probe
@@ -69,6 +70,23 @@ class Settings:
             name for name, database in self.databases.items() if is_mysql_engine(database["ENGINE"])
         )
 
+    @property
+    def run_dir(self) -> Path:
+        """Where the application leaves its counters, and who opened which connection.
+
+        Raises:
+            UsageProblem: `UNHANG["RUN_DIR"]` is no path.
+        """
+        project = self.project
+        try:
+            return run_dir_from(
+                self.unhang,
+                project_dir=project.directory,
+                settings_module=project.settings_module,
+            )
+        except TypeError:
+            raise UsageProblem(_('UNHANG["RUN_DIR"] must be the path of a folder.')) from None
+
     def login(self, alias: str) -> Login:
         """The application's own login for an alias."""
         database, driver = self.databases[alias], self.mysql_driver
@@ -93,6 +111,8 @@ class Settings:
             pool=pool_facts(database),
             session_wait_timeout=session_wait_timeout(init_command),
             init_conflicts=transaction_conflicts(init_command),
+            # Django sets autocommit itself after the driver and the init_command had their say.
+            autocommit=bool(database.get("AUTOCOMMIT", True)),
         )
 
 

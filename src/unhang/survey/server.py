@@ -18,6 +18,7 @@ VARIABLES: Final = (
     "interactive_timeout",
     "max_connections",
     "max_user_connections",
+    "skip_name_resolve",
 )
 STATUS: Final = (
     "Threads_connected",
@@ -28,7 +29,11 @@ STATUS: Final = (
     "Access_denied_errors",
     "Connection_errors_max_connections",
     "Uptime",
+    "Com_admin_commands",
+    "Questions",
 )
+
+_SWITCHES: Final = {"ON": "1", "OFF": "0"}
 
 # MariaDB: information_schema.SYSTEM_VARIABLES.GLOBAL_VALUE_ORIGIN
 # MySQL: performance_schema.variables_info.VARIABLE_SOURCE
@@ -87,6 +92,7 @@ def _show(connection: Connection, what: str, names: Iterable[str]) -> dict[str, 
 
 
 def _integers(values: Mapping[str, str]) -> dict[str, int]:
+    values = {name: _SWITCHES.get(value, value) for name, value in values.items()}
     return {name: int(value) for name, value in values.items() if value.lstrip("-").isdigit()}
 
 

@@ -28,6 +28,7 @@ _FIELDS = (
     "CONN_MAX_AGE",
     "CONN_HEALTH_CHECKS",
     "ATOMIC_REQUESTS",
+    "AUTOCOMMIT",
 )
 
 

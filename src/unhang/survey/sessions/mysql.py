@@ -1,141 +1,313 @@
-"""The server's sessions, from the source of each engine that cannot be faked by a client.
+"""Sessions of MySQL (9.7, and 8.0.22 and later by its documentation).
 
-MariaDB: `information_schema.PROCESSLIST`, whose TIME_MS is exact; `performance_schema` is off by
-default there and believes a client's `SET TIMESTAMP`. MySQL: `performance_schema.processlist`
-(the one in `information_schema` is deprecated, and asked only where the other is not there or
-`performance_schema` is off). One query a source; nothing is locked for longer than the listing
-takes.
+All of it comes from `performance_schema`: who is there from `threads`; idle time and activity from
+`events_statements_current`, whose timer no client can set and whose EVENT_ID every command moves, a
+ping too; transactions, empty and XA ones as well, from `events_transactions_current`; locks, and
+who waits for them, from `metadata_locks` and `data_lock_waits`. InnoDB says how many rows a
+transaction locked, and who has temporary tables of InnoDB; who ever ran CREATE TABLE, CALL or
+EXECUTE may have one of another engine.
+
+Times in `threads` and `processlist` are whole seconds of a clock that `SET TIMESTAMP` moves.
+What each source locks while it is read: `docs/explanation/reading-sessions.md`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Final
-
-import pymysql
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final
 
 from unhang.i18n import _
-from unhang.mysql import errorcodes
 from unhang.mysql.engine import Engine
-from unhang.survey.connect import Connection, Row, fetch
+from unhang.shape import shape_of
 from unhang.survey.model import Unseen
 from unhang.survey.server import unseen_because
-from unhang.survey.session import Session
+from unhang.survey.session import Lock, LockKind, Session
+from unhang.survey.sessions.sources import (
+    Blocked,
+    Sources,
+    Transaction,
+    blocked_by,
+    host_and_port,
+)
 
-SYSTEM_USERS: Final = frozenset({"system user", "event_scheduler", "unauthenticated user"})
-_SYSTEM_COMMANDS: Final = frozenset({"Daemon", "Slave_IO", "Slave_SQL", "Slave_worker"})
+Row = tuple[Any, ...]
 
-_MARIADB: Final = (
-    "SELECT ID AS id, USER AS user, HOST AS host, DB AS db, COMMAND AS command,"
-    " TIME_MS / 1000 AS seconds, STATE AS state FROM information_schema.PROCESSLIST"
+_PROCESSLIST: Final = (
+    "SELECT ID, USER, HOST, DB, COMMAND, TIME, STATE, LEFT(INFO, 4000) FROM {schema}.processlist"
     " WHERE ID <> CONNECTION_ID()"
 )
-_MYSQL: Final = (
-    "SELECT ID AS id, USER AS user, HOST AS host, DB AS db, COMMAND AS command,"
-    " TIME AS seconds, STATE AS state FROM {schema}.processlist"
-    " WHERE ID <> CONNECTION_ID()"
+_PORTS: Final = "SELECT ID, HOST FROM performance_schema.processlist WHERE HOST LIKE '%:%'"
+_THREADS: Final = (
+    "SELECT PROCESSLIST_ID, PROCESSLIST_USER, PROCESSLIST_HOST, PROCESSLIST_DB,"
+    " PROCESSLIST_COMMAND, PROCESSLIST_TIME, PROCESSLIST_STATE, LEFT(PROCESSLIST_INFO, 4000),"
+    " THREAD_ID, NAME FROM performance_schema.threads"
+    " WHERE TYPE = 'FOREGROUND' AND PROCESSLIST_ID IS NOT NULL"
 )
+_STATEMENTS: Final = (
+    "SELECT THREAD_ID, EVENT_ID, TIMER_START, TIMER_END, LEFT(DIGEST_TEXT, 1000),"
+    " THREAD_ID = PS_CURRENT_THREAD_ID()"
+    " FROM performance_schema.events_statements_current WHERE NESTING_EVENT_LEVEL = 0"
+)
+_OPEN: Final = (
+    "SELECT THREAD_ID, XA_STATE FROM performance_schema.events_transactions_current"
+    " WHERE STATE = 'ACTIVE'"
+)
+_LOCKS: Final = (
+    "SELECT OWNER_THREAD_ID, OBJECT_TYPE, OBJECT_SCHEMA, OBJECT_NAME, LOCK_TYPE, LOCK_STATUS"
+    " FROM performance_schema.metadata_locks"
+    " WHERE OWNER_THREAD_ID IS NOT NULL AND OWNER_THREAD_ID <> PS_CURRENT_THREAD_ID()"
+)
+_LOCK_WAITS: Final = (
+    "SELECT BLOCKING_THREAD_ID, REQUESTING_THREAD_ID FROM performance_schema.data_lock_waits"
+)
+_TEMPORARY: Final = (
+    "SELECT ID FROM information_schema.INNODB_SESSION_TEMP_TABLESPACES"
+    " WHERE STATE = 'ACTIVE' AND PURPOSE = 'USER'"
+)
+_CREATED: Final = (
+    "SELECT DISTINCT THREAD_ID"
+    " FROM performance_schema.events_statements_summary_by_thread_by_event_name"
+    " WHERE THREAD_ID IN ({threads}) AND COUNT_STAR > 0 AND EVENT_NAME IN"
+    " ('statement/sql/create_table', 'statement/sql/call_procedure', 'statement/sql/execute_sql',"
+    " 'statement/com/Execute')"
+)
+_TIMEOUTS: Final = (
+    "SELECT THREAD_ID, VARIABLE_VALUE FROM performance_schema.variables_by_thread"
+    " WHERE THREAD_ID IN ({threads}) AND VARIABLE_NAME = 'wait_timeout'"
+)
+_INSTRUMENTS: Final = (
+    "SELECT NAME FROM performance_schema.setup_instruments WHERE ENABLED = 'YES'"
+    " AND NAME IN ('transaction', 'wait/lock/metadata/sql/mdl')"
+    " UNION ALL SELECT NAME FROM performance_schema.setup_consumers WHERE ENABLED = 'YES'"
+)
+_LOST: Final = (
+    "SHOW GLOBAL STATUS WHERE Variable_name IN"
+    " ('Performance_schema_metadata_lock_lost', 'Performance_schema_thread_instances_lost')"
+)
+
 _PROCESSLIST_SINCE: Final = (8, 0, 22)
-_TRANSACTIONS: Final = (
-    "SELECT trx_mysql_thread_id AS id, TIMESTAMPDIFF(SECOND, trx_started, NOW()) AS seconds,"
-    " trx_rows_locked AS rows_locked, trx_rows_modified AS rows_modified"
-    " FROM information_schema.INNODB_TRX"
-)
-_OWN_TIMEOUTS: Final = (
-    "SELECT t.PROCESSLIST_ID AS id, v.VARIABLE_VALUE AS wait_timeout"
-    " FROM performance_schema.variables_by_thread v"
-    " JOIN performance_schema.threads t USING (THREAD_ID)"
-    " WHERE v.VARIABLE_NAME = 'wait_timeout' AND t.PROCESSLIST_ID IS NOT NULL"
-)
+_CLIENT: Final = "thread/sql/one_connection"
+_PICOSECONDS: Final = 1e12
+_LOOKED_AT: Final = 500
+_TIMEOUTS_READ: Final = 200
+"""Sleepers, the longest asleep first, that are asked about one by one: whether they may have made a
+temporary table (20 us each), and their own `wait_timeout` (70 us)."""
 
 
-def read_sessions(
-    connection: Connection,
-    engine: Engine,
-    *,
-    account: str,
-    unseen: Callable[[Unseen], None],
-) -> tuple[Session, ...]:
-    """Every client session but our own, oldest id first.
-
-    Without PROCESS a server shows an account its own sessions only, and nobody's transactions;
-    `in_transaction` is then `None`.
-    """
-    blind = unseen_because(connection, engine) if engine.kind == "mysql" else None
-    rows = fetch(connection, _listing(engine, blind=blind is not None))
-    transactions = _transactions(connection, account=account, unseen=unseen)
+def read(sources: Sources, engine: Engine, *, thorough: bool) -> list[Session]:
+    """All sessions but our own."""
+    blind = unseen_because(sources.connection, engine)
     if blind:
-        unseen(Unseen(_("each session's own wait_timeout"), blind))
-    # No table of MariaDB shows another session's variables (10.11, 11.8).
-    asked = engine.kind == "mysql" and not blind
-    timeouts = _own_timeouts(connection, account=account, unseen=unseen) if asked else {}
-    sessions = (
-        _session(row, transactions, timeouts.get(row["id"]))
-        for row in rows
-        if row["user"] not in SYSTEM_USERS and row["command"] not in _SYSTEM_COMMANDS
+        sources.unseen(Unseen(_("what sleepers hold, and each session's own wait_timeout"), blind))
+        sources.transactions()
+        old = sources.rows(_PROCESSLIST.format(schema="information_schema")) or ()
+        return [_plain(row) for row in old]
+    threads = sources.rows(_THREADS)
+    if threads is None:
+        return _own_only(sources, engine)
+    return _Reader(sources, threads, thorough).sessions()
+
+
+def _own_only(sources: Sources, engine: Engine) -> list[Session]:
+    """Without SELECT on performance_schema: who sleeps, and InnoDB's transactions."""
+    sources.no_performance_schema(
+        _("what sleepers hold, and each session's own wait_timeout"), "threads"
     )
-    return tuple(sorted(sessions, key=lambda session: session.id))
+    schema = "performance_schema" if engine.release >= _PROCESSLIST_SINCE else "information_schema"
+    transactions = sources.transactions()
+    known = None if transactions is None else {t.session: t for t in transactions}
+    listed = sources.rows(_PROCESSLIST.format(schema=schema)) or ()
+    return [_plain(row, known) for row in listed]
 
 
-def _listing(engine: Engine, *, blind: bool) -> str:
-    if engine.kind == "mariadb":
-        return _MARIADB
-    old = blind or engine.release < _PROCESSLIST_SINCE
-    return _MYSQL.format(schema="information_schema" if old else "performance_schema")
-
-
-def _session(row: Row, transactions: dict[int, Row] | None, wait_timeout: int | None) -> Session:
-    transaction = (transactions or {}).get(row["id"])
+def _plain(row: Row, known: Mapping[int, Transaction] | None = None, **more: Any) -> Session:
+    id_, user, host, database, command, seconds, state, info = row
+    name, port = host_and_port(host)
+    transaction = known.get(id_) if known else None
+    # Made once: replacing fields afterwards would double the time of a long list.
+    fields: dict[str, Any] = {
+        "seconds": float(seconds or 0),
+        "statement": shape_of(info) if info else None,
+        "in_transaction": None if known is None else transaction is not None,
+    }
+    if transaction:
+        fields |= {
+            "transaction_seconds": transaction.seconds,
+            "rows_locked": transaction.rows_locked,
+            "rows_modified": transaction.rows_modified,
+        }
     return Session(
-        id=row["id"],
-        user=row["user"] or "",
-        # The client's port differs for each connection and says nothing about its owner.
-        host=(row["host"] or "").rsplit(":", 1)[0],
-        database=row["db"],
-        command=row["command"],
-        seconds=float(row["seconds"] or 0),
-        state=row["state"] or "",
-        in_transaction=None if transactions is None else transaction is not None,
-        transaction_seconds=float(transaction["seconds"]) if transaction else None,
-        rows_locked=int(transaction["rows_locked"]) if transaction else None,
-        rows_modified=int(transaction["rows_modified"]) if transaction else None,
-        wait_timeout=wait_timeout,
+        id=id_,
+        user=user or "",
+        host=name,
+        port=port,
+        database=database,
+        command=command,
+        state=state or "",
+        **fields | more,
     )
 
 
-def _transactions(
-    connection: Connection, *, account: str, unseen: Callable[[Unseen], None]
-) -> dict[int, Row] | None:
-    try:
-        rows = fetch(connection, _TRANSACTIONS)
-    except pymysql.err.MySQLError as error:
-        if errorcodes.code_of(error) not in errorcodes.NO_PRIVILEGE:
-            raise
-        unseen(
-            Unseen(
-                _("sessions of other accounts, and which sleepers hold a transaction open"),
-                _("the account lacks the PROCESS privilege"),
-                f"GRANT PROCESS ON *.* TO {account};",
-            )
-        )
-        return None
-    return {row["id"]: row for row in rows}
+class _Reader:
+    """Puts together what `performance_schema` keeps by thread."""
+
+    def __init__(self, sources: Sources, threads: Sequence[Row], thorough: bool) -> None:
+        self.sources = sources
+        self.thorough = thorough
+        self.threads = threads
+        self.session_of = {row[8]: row[0] for row in threads}
+        self.shown = {row[0] for row in sources.rows(_INSTRUMENTS) or ()}
+        lost = sources.rows(_LOST) or ()
+        # What did not fit into the server's tables is missing without a trace.
+        self.is_complete = all(int(row[1]) == 0 for row in lost)
+        self.now: int | None = None
+
+    def sessions(self) -> list[Session]:
+        own = self._rows("SELECT CONNECTION_ID()")[0][0]
+        listed = [row for row in self.threads if row[0] != own]
+        ports: dict[int, str] = {row[0]: row[1] for row in self._rows(_PORTS)}
+        statements = self._statements()
+        transactions = self.sources.transactions()
+        known = None if transactions is None else {t.session: t for t in transactions}
+        begun = self._begun()
+        locks, waits = self._locks()
+        blocked = self._blocked(waits, transactions)
+        longest = self._longest(listed, statements)
+        temporary, innocent = self._temporary(), self._never_created(longest)
+        timeouts = self._timeouts(longest[:_TIMEOUTS_READ])
+        found = []
+        for row in listed:
+            id_, thread = row[0], row[8]
+            xa = None if begun is None else begun.get(thread)
+            last = statements.get(thread) if statements is not None else None
+            innodb = None if known is None else id_ in known
+            more: dict[str, Any] = {
+                "seconds": self._seconds(row, last),
+                # A thread without a statement has run none.
+                "activity": None if statements is None else int(last[1]) if last else 0,
+                "in_transaction": _either(innodb, xa, locks, id_),
+                "empty_transaction": None if begun is None else thread in begun and not innodb,
+                "xa": None if begun is None else xa not in (None, "NOTXA"),
+                "locks": None if locks is None else locks.get(id_, ()),
+                "blocks": None if blocked is None else tuple(sorted(blocked.get(id_, ()))),
+                "temporary_tables": _has_tables(id_, thread, temporary, innocent),
+                "wait_timeout": timeouts.get(thread),
+                "is_client": row[9] == _CLIENT,
+            }
+            if not row[7] and last:
+                more["statement"] = last[4]
+            place = ports.get(id_, row[2])
+            found.append(_plain((id_, row[1], place, *row[3:8]), known, **more))
+        return found
+
+    def _rows(self, sql: str) -> Sequence[Row]:
+        return self.sources.rows(sql) or ()
+
+    def _statements(self) -> Mapping[int, Row] | None:
+        if "events_statements_current" not in self.shown:
+            return None
+        rows = self._rows(_STATEMENTS)
+        self.now = next((row[2] for row in rows if row[5]), None)
+        return {row[0]: row for row in rows}
+
+    def _seconds(self, row: Row, last: Row | None) -> float:
+        """By the timer of the statements' own table, which no client can set."""
+        if row[4] != "Sleep" or last is None or self.now is None:
+            # Without a statement nothing can have moved the session's clock.
+            return float(row[5] or 0)
+        if last[3] is None:
+            return 0.0  # it has begun one since the threads were listed
+        return max(0.0, (int(self.now) - int(last[3])) / _PICOSECONDS)
+
+    def _begun(self) -> Mapping[int, str] | None:
+        if not {"transaction", "events_transactions_current"} <= self.shown:
+            return None
+        return {row[0]: row[1] or "NOTXA" for row in self._rows(_OPEN)}
+
+    def _locks(self) -> tuple[Mapping[int, tuple[Lock, ...]] | None, list[tuple[int, int]]]:
+        if "wait/lock/metadata/sql/mdl" not in self.shown or not self.is_complete:
+            return None, []
+        held: dict[int, list[Lock]] = defaultdict(list)
+        holders: dict[Row, list[int]] = defaultdict(list)
+        wanted: list[tuple[Row, int]] = []
+        for thread, kind, schema, name, mode, status in self._rows(_LOCKS):
+            session = self.session_of.get(thread)
+            if session is None:
+                continue
+            if status == "GRANTED":
+                place = ".".join(filter(None, (schema, name)))
+                held[session].append(Lock(_kind(kind, mode), mode, place))
+                holders[(kind, schema, name)].append(session)
+            else:
+                wanted.append(((kind, schema, name), session))
+        pairs = [(holder, waiter) for place, waiter in wanted for holder in holders[place]]
+        return {session: tuple(locks) for session, locks in held.items()}, pairs
+
+    def _blocked(
+        self, pairs: list[tuple[int, int]], transactions: Iterable[Transaction] | None
+    ) -> Blocked | None:
+        if transactions is None or "wait/lock/metadata/sql/mdl" not in self.shown:
+            return None
+        return blocked_by([*pairs, *self._row_lock_waits(transactions)])
+
+    def _row_lock_waits(self, transactions: Iterable[Transaction]) -> Iterator[tuple[int, int]]:
+        if any(t.waits for t in transactions):
+            for holder, waiter in self._rows(_LOCK_WAITS):
+                if holder in self.session_of and waiter in self.session_of:
+                    yield self.session_of[holder], self.session_of[waiter]
+
+    def _temporary(self) -> frozenset[int] | None:
+        rows = self.sources.rows(_TEMPORARY)
+        return None if rows is None else frozenset(row[0] for row in rows)
+
+    def _longest(self, listed: Iterable[Row], statements: Mapping[int, Row] | None) -> list[int]:
+        """Threads of sleepers, the longest asleep first, as many as are looked at one by one."""
+        sleepers = [row for row in listed if row[4] == "Sleep"]
+        ended = {row[8]: (statements or {}).get(row[8], ())[3:4] for row in sleepers}
+        sleepers.sort(key=lambda row: (ended[row[8]] or (0,))[0] or 0)
+        limit = len(sleepers) if self.thorough else _LOOKED_AT
+        return [row[8] for row in sleepers[:limit]]
+
+    def _never_created(self, threads: Sequence[int]) -> frozenset[int] | None:
+        """Those of these threads that never created anything."""
+        if not threads:
+            return frozenset()
+        rows = self.sources.rows(_CREATED.format(threads=", ".join(map(str, threads))))
+        return None if rows is None else frozenset(threads) - {row[0] for row in rows}
+
+    def _timeouts(self, threads: Sequence[int]) -> dict[int, int]:
+        if not threads:
+            return {}
+        rows = self._rows(_TIMEOUTS.format(threads=", ".join(map(str, threads))))
+        return {thread: int(value) for thread, value in rows}
 
 
-def _own_timeouts(
-    connection: Connection, *, account: str, unseen: Callable[[Unseen], None]
-) -> dict[int, int]:
-    try:
-        rows = fetch(connection, _OWN_TIMEOUTS)
-    except pymysql.err.MySQLError as error:
-        if errorcodes.code_of(error) not in errorcodes.NO_PRIVILEGE:
-            raise
-        unseen(
-            Unseen(
-                _("each session's own wait_timeout"),
-                _("the account may not read performance_schema.variables_by_thread"),
-                f"GRANT SELECT ON performance_schema.* TO {account};",
-            )
-        )
-        return {}
-    return {row["id"]: int(row["wait_timeout"]) for row in rows}
+def _either(
+    innodb: bool | None, xa: str | None, locks: Mapping[int, Any] | None, session: int
+) -> bool | None:
+    """In a transaction that holds something, by InnoDB or by an open one that holds locks."""
+    if xa is not None and (innodb or (locks or {}).get(session)):
+        return True
+    return innodb
+
+
+def _has_tables(
+    session: int, thread: int, temporary: frozenset[int] | None, innocent: frozenset[int] | None
+) -> bool | None:
+    """Those of other engines than InnoDB no table shows: who never created any has none."""
+    if temporary is not None and session in temporary:
+        return True
+    return False if temporary is not None and innocent and thread in innocent else None
+
+
+def _kind(type_: str, mode: str) -> LockKind:
+    if type_ == "USER LEVEL LOCK":
+        return "user"
+    if type_ == "TABLE":
+        return "table" if mode in ("SHARED_NO_READ_WRITE", "SHARED_READ_ONLY") else "metadata"
+    if type_ in ("GLOBAL", "COMMIT"):
+        return "global" if mode.startswith("SHARED") else "metadata"
+    if type_ == "BACKUP LOCK":
+        return "backup" if mode.startswith("SHARED") else "metadata"
+    return "metadata" if type_ in ("SCHEMA", "TABLESPACE", "COLUMN STATISTICS") else "other"
