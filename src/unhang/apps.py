@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+from collections.abc import Mapping
 
 from django.apps import AppConfig
+from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
 
@@ -17,6 +19,7 @@ class UnhangConfig(AppConfig):
         from unhang import checks, metrics  # noqa: F401 - importing checks registers them
 
         self._name_lanes()
+        self._write_down_owners()
         if importlib.util.find_spec("prometheus_client") is not None:
             metrics.register()
 
@@ -28,3 +31,14 @@ class UnhangConfig(AppConfig):
         with contextlib.suppress(ImproperlyConfigured):
             if lanes := named_lanes():
                 at_start.begin(lanes)
+
+    def _write_down_owners(self) -> None:
+        """Who opens which connection. A mistake in the settings is told by unhang.E006."""
+        from unhang.middleware.times import project_folder, run_dir
+        from unhang.openers import signals
+
+        options = getattr(settings, "UNHANG", {})
+        if isinstance(options, Mapping) and options.get("OWNERS", True) is not True:
+            return
+        with contextlib.suppress(ImproperlyConfigured):
+            signals.connect(run_dir(), project_folder())

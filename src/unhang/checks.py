@@ -76,6 +76,25 @@ def check_lanes(
     return []
 
 
+@register()
+def check_owners(
+    app_configs: Sequence[AppConfig] | None,  # noqa: ARG001 - the signature Django calls
+    **kwargs: Any,  # noqa: ARG001
+) -> list[CheckMessage]:
+    """Whether it is written down who opens connections."""
+    given = getattr(settings, "UNHANG", None)
+    owners = given.get("OWNERS", True) if isinstance(given, Mapping) else True
+    if isinstance(owners, bool):
+        return []
+    return [
+        Error(
+            f'UNHANG["OWNERS"] is {owners!r}, neither True nor False: nothing is written down.',
+            hint="See Settings in unhang's documentation.",
+            id="unhang.E006",
+        )
+    ]
+
+
 def _messages(alias: str, database: Mapping[str, Any]) -> Iterator[CheckMessage]:
     if database["ENGINE"] == OWN_ENGINE:
         yield from _lent_by_the_pool(alias, database)

@@ -12,7 +12,11 @@ from django.core.checks import CheckMessage
 from django.db import connections
 from django.db.backends.signals import connection_created
 
-from unhang.checks import check_connection_receivers, check_connection_settings
+from unhang.checks import (
+    check_connection_receivers,
+    check_connection_settings,
+    check_owners,
+)
 from unhang.mysql.engine import is_mysql_engine
 
 if not settings.configured:
@@ -184,3 +188,21 @@ def test_djangos_own_receivers_and_collected_ones_are_no_news(
     connection_created.connect(theirs)
     connection_created.connect(Receiver().method)  # dead at once
     assert receivers(monkeypatch) == []
+
+
+@pytest.mark.parametrize(
+    ("given", "ids"),
+    [
+        (None, []),
+        ({}, []),
+        ({"OWNERS": True}, []),
+        ({"OWNERS": False}, []),
+        ({"OWNERS": "no"}, ["unhang.E006"]),
+        ({"OWNERS": 0}, ["unhang.E006"]),
+    ],
+)
+def test_owners_are_written_down_or_not(
+    monkeypatch: pytest.MonkeyPatch, given: Any, ids: list[str]
+) -> None:
+    monkeypatch.setattr(settings, "UNHANG", given, raising=False)
+    assert [message.id for message in check_owners(None)] == ids

@@ -18,6 +18,8 @@ HEAVY = {"typer", "rich", "psutil", "libcst", "prometheus_client", "locust", "py
         "unhang.checks",
         "unhang.apps",
         "unhang.metrics",
+        "unhang.openers",
+        "unhang.openers.signals",
         "unhang.pool",
         "unhang.backends.mysql.base",
     ],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,7 +19,9 @@ from unhang.rules import catalogue
 from unhang.rules.model import Finding
 from unhang.rules.text import seconds
 from unhang.survey.collect import take_survey
+from unhang.survey.grouping import OwnerGroup, owner_groups
 from unhang.survey.model import Alias, Survey
+from unhang.survey.proxies import where_to_ask
 from unhang.survey.session import Session
 
 _SHOWN_GROUPS = 12
@@ -45,7 +47,7 @@ def diagnose(
     surveys: list[Survey]
     errors: list[UnhangError] = []
     if saved:
-        surveys = _read_saved(saved)
+        surveys = read_saved(saved)
     else:
         scope = options.resolve(
             settings=settings,
@@ -70,7 +72,12 @@ def diagnose(
     raise typer.Exit(1 if any(findings for _survey, findings in judged) else 0)
 
 
-def _read_saved(path: Path) -> list[Survey]:
+def read_saved(path: Path) -> list[Survey]:
+    """The surveys of a diagnosis that was saved as JSON.
+
+    Raises:
+        UsageProblem: The file holds none.
+    """
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
         return [Survey.from_json(survey) for survey in document["surveys"]]
@@ -178,21 +185,38 @@ def _session_line(survey: Survey) -> str:
 
 
 def _session_table(sessions: tuple[Session, ...]) -> Table:
+    """A row for each owner and what its sessions do; below it, where they come from."""
+    known = any(session.owner for session in sessions)
+    by_doing: defaultdict[str, list[Session]] = defaultdict(list)
+    for session in sessions:
+        by_doing[_doing(session)].append(session)
+    groups = [(doing, group) for doing, its in by_doing.items() for group in owner_groups(its)]
+    groups.sort(key=lambda entry: -len(entry[1].sessions))
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for title in (_("user"), _("from"), _("doing")):
+    whose = (_("owner"), _("user")) if known else (_("user"), _("from"))
+    for title in (*whose, _("doing")):
         table.add_column(title, overflow="fold")
     for title in (_("sessions"), _("oldest")):
         table.add_column(title, justify="right", no_wrap=True)
-    groups = Counter((s.user, s.host, _doing(s)) for s in sessions)
-    for (user, host, doing), count in groups.most_common(_SHOWN_GROUPS):
-        oldest = max(
-            s.seconds for s in sessions if (s.user, s.host, _doing(s)) == (user, host, doing)
-        )
+    for doing, group in groups[:_SHOWN_GROUPS]:
+        first = group.sessions[0]
+        owner = (f"{escape(group.label)}{_details(group)}", escape(first.user))
+        cells = owner if known else (escape(first.user), escape(first.host))
+        oldest = max(session.seconds for session in group.sessions)
         age = seconds(round(oldest, 1)) if out.width >= _WIDE else f"{oldest:.0f} s"
-        table.add_row(escape(user), escape(host), doing, str(count), age)
+        table.add_row(*cells, doing, str(len(group.sessions)), age)
     if len(groups) > _SHOWN_GROUPS:
         table.add_row(_("… {n} more groups").format(n=len(groups) - _SHOWN_GROUPS))
     return table
+
+
+def _details(group: OwnerGroup) -> str:
+    """The line of code, the threads and the work, a line below the owner."""
+    owner = group.sessions[0].owner
+    parts = [part for part in (group.code, group.threads, group.work) if part]
+    if owner is not None and owner.proxy:
+        parts.append(where_to_ask(owner.proxy))
+    return "".join(f"\n  [dim]{escape(part)}[/]" for part in parts)
 
 
 def _doing(session: Session) -> str:

@@ -19,7 +19,6 @@ from unhang.cli.live import LiveTable
 from unhang.cli.options import Scope
 from unhang.cli.output import Format, err, out
 from unhang.i18n import _
-from unhang.latency.rundir import run_dir_from
 from unhang.monitor.history import History
 from unhang.monitor.sample import Sample
 from unhang.monitor.watch import watch as take_samples
@@ -87,11 +86,7 @@ def _run_dir(scope: Scope) -> Path | None:
     found = scope.settings
     if found is None or "unhang.middleware.ResponseTimes" not in found.middleware:
         return None
-    return run_dir_from(
-        found.unhang,
-        project_dir=found.project.directory,
-        settings_module=found.project.settings_module,
-    )
+    return found.run_dir
 
 
 class _Shown:

@@ -12,10 +12,8 @@ import fcntl
 import logging
 import mmap
 import os
-import stat
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -32,6 +30,7 @@ from unhang.latency.reader import (
     W_TOTAL_US,
     is_held,
 )
+from unhang.latency.rundir import own_directory
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +57,7 @@ class _File:
                 return
             self.opened = True
             try:
-                with _own_directory(self._run_dir) as dir_fd:
+                with own_directory(self._run_dir) as dir_fd:
                     _remove_old(dir_fd)
                     self._mapped = _create(dir_fd)
             except (OSError, ValueError) as error:
@@ -148,25 +147,6 @@ class Recorder:
                 if inherited is not None:
                     inherited.forget()
         return file
-
-
-@contextlib.contextmanager
-def _own_directory(path: Path) -> Iterator[int]:
-    """A descriptor of the run directory, made when missing; all work goes through it, so that
-    nobody can put another folder in its place meanwhile."""
-    with contextlib.suppress(FileExistsError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.mkdir(mode=0o755)
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        status = os.fstat(fd)
-        if status.st_uid != os.geteuid():
-            raise PermissionError(f"{path} belongs to user {status.st_uid}, not to us")
-        if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-            raise PermissionError(f"others may write into {path}: chmod 755 it")
-        yield fd
-    finally:
-        os.close(fd)
 
 
 def _create(dir_fd: int) -> mmap.mmap:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
+import stat
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -53,3 +55,31 @@ def run_dir_from(
     """
     configured = options.get("RUN_DIR")
     return Path(configured) if configured else default_run_dir(project_dir, settings_module)
+
+
+@contextlib.contextmanager
+def own_directory(
+    path: str | Path, *, mode: int = 0o755, dir_fd: int | None = None
+) -> Iterator[int]:
+    """A descriptor of a directory for our files, made when missing; all work goes through it, so
+    that nobody can put another folder in its place meanwhile.
+
+    Raises:
+        PermissionError: It belongs to another user, or others may write there.
+        OSError: It cannot be made or opened; a link is not followed.
+    """
+    with contextlib.suppress(FileExistsError):
+        if dir_fd is None:
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+        os.mkdir(path, mode, dir_fd=dir_fd)
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    fd = os.open(path, flags, dir_fd=dir_fd)
+    try:
+        status = os.fstat(fd)
+        if status.st_uid != os.geteuid():
+            raise PermissionError(f"{path} belongs to user {status.st_uid}, not to us")
+        if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            raise PermissionError(f"others may write into {path}: chmod 755 it")
+        yield fd
+    finally:
+        os.close(fd)

@@ -53,7 +53,7 @@ class ResponseTimes:
         self, get_response: Callable[[HttpRequest], HttpResponseBase | Awaitable[HttpResponseBase]]
     ) -> None:
         self.get_response = get_response
-        self.recorder = Recorder(_run_dir())
+        self.recorder = Recorder(run_dir())
         self._is_async = iscoroutinefunction(get_response)
         if self._is_async:
             markcoroutinefunction(self)
@@ -161,18 +161,31 @@ def _note_uncaught(request: HttpRequest | None = None, **_kwargs: Any) -> None:
     _note(request, sys.exc_info()[1])
 
 
-def _run_dir() -> Path:
+def run_dir() -> Path:
+    """The run directory of this application.
+
+    Raises:
+        ImproperlyConfigured: The setting `UNHANG` or its `RUN_DIR` has a wrong type.
+    """
     options = getattr(settings, "UNHANG", {})
     if not isinstance(options, Mapping):
         raise ImproperlyConfigured('UNHANG must be a dict, such as {"RUN_DIR": "/run/shop"}.')
+    try:
+        return run_dir_from(
+            options,
+            project_dir=project_folder(),
+            settings_module=getattr(settings, "SETTINGS_MODULE", None) or "",
+        )
+    except TypeError as error:
+        raise ImproperlyConfigured('UNHANG["RUN_DIR"] must be the path of a folder.') from error
+
+
+def project_folder() -> Path:
+    """The folder that the settings module is imported from."""
     # settings.configure() leaves no module behind, hence no place but the current one.
     name = getattr(settings, "SETTINGS_MODULE", None) or ""
     file = getattr(sys.modules.get(name), "__file__", None)
     try:
-        project = project_dir(name, file) if file else Path.cwd()
+        return project_dir(name, file) if file else Path.cwd()
     except OSError:  # the current folder was removed: no reason to keep the site from starting
-        project = Path(os.sep)
-    try:
-        return run_dir_from(options, project_dir=project, settings_module=name)
-    except TypeError as error:
-        raise ImproperlyConfigured('UNHANG["RUN_DIR"] must be the path of a folder.') from error
+        return Path(os.sep)
