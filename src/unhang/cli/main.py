@@ -27,6 +27,7 @@ VERBS: Final = (
     "watch",
     "compare",
     "lanes",
+    "reap",
     "demo",
 )
 

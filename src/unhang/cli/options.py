@@ -138,7 +138,8 @@ def resolve(
     if dsn or option_file:
         own = logins.from_dsn(dsn) if dsn else logins.from_option_file(option_file or Path())
         count = find_workers(workers, {}, None)
-        return Scope((Target(own.acting_as(other) if other else own, (), count),))
+        acting = own.acting_as(other) if other else own
+        return Scope((Target(acting, (), count, applications=(own,)),))
     found = find_project(settings_module=settings, directory=project or _directory, python=python)
     if found is None:
         raise UsageProblem(

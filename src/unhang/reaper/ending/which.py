@@ -1,0 +1,49 @@
+"""Which way of comparing and killing a server and an account allow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import pymysql
+
+from unhang.mysql import errorcodes
+from unhang.mysql.engine import Engine
+from unhang.reaper.ending.mariadb import MariaDBEnder
+from unhang.reaper.ending.mysql import InOnePacket, InTwoTrips
+from unhang.reaper.ending.outcome import Ender, Kill, plain_kill
+from unhang.survey.connect import Connection, fetch_rows
+from unhang.survey.session import Session
+
+
+def ender_for(
+    engine: Engine,
+    inspector: Connection,
+    killer: Connection,
+    listed: Iterable[Session],
+    kill: Kill = plain_kill,
+) -> Ender:
+    """The closest comparison that is possible.
+
+    Args:
+        inspector: The connection that looked.
+        killer: That of the account whose sessions are ended; on MySQL it takes several statements
+            at once.
+        listed: All sessions of the look.
+        kill: The statement that ends a session on this service.
+    """
+    if engine.kind == "mariadb":
+        return MariaDBEnder(killer, listed, kill)
+    if _may_compare(killer):
+        return InOnePacket(killer, kill)
+    return InTwoTrips(inspector, killer, kill)
+
+
+def _may_compare(killer: Connection) -> bool:
+    try:
+        fetch_rows(killer, "SELECT 1 FROM performance_schema.threads LIMIT 1")
+        fetch_rows(killer, "SELECT 1 FROM performance_schema.events_statements_current LIMIT 1")
+    except pymysql.err.MySQLError as error:
+        if errorcodes.code_of(error) in errorcodes.NO_PRIVILEGE:
+            return False
+        raise
+    return True

@@ -1,0 +1,91 @@
+"""Managed services: which one a server is, what ends a session there, and whom never to touch."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any, Final
+
+from unhang.errors import UsageProblem
+from unhang.i18n import _
+from unhang.reaper.ending.outcome import Kill, plain_kill
+from unhang.survey.connect import Connection, fetch_rows
+
+_EVERYWHERE: Final = "everywhere"
+_NAMES: Final = (
+    "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('aurora_version', 'basedir', 'version',"
+    " 'version_comment', 'azure_server_name', 'aad_auth_only')"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """A managed service, or none.
+
+    Attributes:
+        title: What people call it; empty for a server of one's own.
+        kill: What ends another account's session, for an administrator.
+        protected: Accounts that are never ended.
+    """
+
+    title: str
+    kill: Kill
+    protected: frozenset[str]
+
+
+def detect(connection: Connection, host: str, file: Path | None = None) -> Provider:
+    """The service that runs this server, by its variables or its name.
+
+    Args:
+        file: Instead of the data that comes with unhang.
+
+    Raises:
+        UsageProblem: The file cannot be used.
+    """
+    data = _read(file)
+    variables = {str(name).lower(): str(value) for name, value in fetch_rows(connection, _NAMES)}
+    always = frozenset(data.get(_EVERYWHERE, {}).get("protected", ()))
+    for name, about in data.items():
+        if name != _EVERYWHERE and _is(about, variables, host):
+            template = str(about["kill"])
+            return Provider(
+                str(about["title"]),
+                plain_kill if template.startswith("KILL ") else _filled(template),
+                always | frozenset(about["protected"]),
+            )
+    return Provider("", plain_kill, always)
+
+
+def _filled(template: str) -> Kill:
+    return lambda target: template.format(id=target)
+
+
+def _is(about: Mapping[str, Any], variables: Mapping[str, str], host: str) -> bool:
+    by_variable = any(
+        name in variables and text.lower() in variables[name].lower()
+        for name, text in about.get("recognised_by", ())
+    )
+    return by_variable or any(host.lower().endswith(end) for end in about.get("host_suffix", ()))
+
+
+def _read(file: Path | None) -> Mapping[str, Mapping[str, Any]]:
+    source = file or resources.files("unhang.reaper").joinpath("providers.toml")
+    try:
+        data = tomllib.loads(source.read_text(encoding="utf-8"))
+        for name, about in data.items():
+            needed = ("protected",) if name == _EVERYWHERE else ("title", "kill", "protected")
+            missing = [key for key in needed if key not in about]
+            if missing:
+                raise ValueError(f"[{name}] has no {missing[0]}")
+            if name != _EVERYWHERE and "{id}" not in about["kill"]:
+                raise ValueError(f"[{name}] kill has no {{id}}")
+    except (OSError, ValueError, TypeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UsageProblem(
+            _("The providers in {file} cannot be used: {reason}.").format(file=file, reason=reason),
+            cure=_("Start from a copy of unhang's own: docs/reference/reaper.md shows it."),
+        ) from None
+    return data

@@ -1,0 +1,258 @@
+"""One round after another: look, wait, look again, choose, end, prove that they are gone."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Final
+
+from unhang.errors import Refused
+from unhang.i18n import _
+from unhang.mysql.engine import Engine
+from unhang.reaper.audit import Audit
+from unhang.reaper.choose import Choice, Look, Spared, choose
+from unhang.reaper.ending import Ender, Outcome, Result, ender_for
+from unhang.reaper.ending.outcome import Kill, plain_kill
+from unhang.reaper.lead import leads
+from unhang.reaper.policy import Policy
+from unhang.reaper.rules import Looks, protected_because
+from unhang.survey.connect import Connection, fetch_rows
+from unhang.survey.session import Session
+from unhang.survey.sessions import read_sessions
+
+_GUARD_SECONDS: Final = 0.25
+"""Between two looks at whether to go on, while sessions are ended one after the other."""
+_PROOF_SECONDS: Final = 5.0
+"""A session whose client does not read goes when its thread notices; 50 ms is usual."""
+_BUSIER: Final = 20
+"""More statements running than before, on top of twice as many: something else is happening."""
+
+_LISTED: Final = "SELECT ID FROM performance_schema.processlist"
+_LISTED_OLD: Final = "SELECT ID FROM information_schema.PROCESSLIST"
+_PROCESSLIST_SINCE: Final = (8, 0, 22)
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """What one round found and did.
+
+    Attributes:
+        outcomes: Of those that were tried, in order; empty in a dry run.
+        surprise: Why the reaper stopped; empty if nothing unexpected happened.
+        still_there: Ids that were ended and are listed all the same.
+    """
+
+    choice: Choice
+    outcomes: tuple[Outcome, ...] = ()
+    surprise: str = ""
+    still_there: frozenset[int] = frozenset()
+    ending_seconds: float = 0.0
+
+    @property
+    def ended(self) -> tuple[Session, ...]:
+        """Those that the server ended."""
+        return tuple(o.session for o in self.outcomes if o.result is Result.ENDED)
+
+
+@dataclass(slots=True)
+class Reaper:
+    """Works over connections that are open, and leads on its server.
+
+    Attributes:
+        inspector: Sees; holds the lead.
+        killers: The connection of each account whose sessions may be ended, by user name.
+        account: The inspector's, as GRANT wants it written.
+        stop_file: As long as it exists, nothing is ended.
+        audit: `None` in a dry run.
+        pause: Waits; clock: seconds, monotonic.
+    """
+
+    inspector: Connection
+    killers: Mapping[str, Connection]
+    engine: Engine
+    account: str
+    policy: Policy
+    stop_file: Path
+    audit: Audit | None = None
+    kill: Kill = plain_kill
+    pause: Callable[[float], None] = time.sleep
+    clock: Callable[[], float] = time.monotonic
+    _previous: Look | None = field(default=None, init=False)
+    _listed: Sequence[Session] = field(default=(), init=False)
+    _running_before: int = field(default=0, init=False)
+    _guarded_at: float = field(default=0.0, init=False)
+
+    def round(self) -> Round:
+        """One round; the first one takes the gap between two looks longer."""
+        if self._previous is None:
+            self._previous = self._look()
+        wait = self._previous.at + self.policy.gap_seconds - self.clock()
+        if wait > 0:
+            self.pause(wait)
+        now = self._look()
+        choice = choose(now, self._previous, self.policy, self._own())
+        self._previous = now
+        return self._end(choice, choice.victims)
+
+    def end_named(self, ids: Sequence[int]) -> Round:
+        """End these sessions, whatever they hold: an operator named them one by one.
+
+        Whose they are, and that they sleep, is checked all the same.
+        """
+        now = self._look()
+        known = {session.id: session for session in now.sessions}
+        victims, spared = [], []
+        for id_ in ids:
+            session = known.get(id_)
+            if session is None:
+                raise Refused(
+                    _("There is no session {id}, or this account may not see it.").format(id=id_)
+                )
+            looks = Looks(session, None, 0.0, now.uptime, self._own())
+            found = protected_because(looks, self.policy)
+            if found:
+                spared.append(Spared(session, *found))
+            else:
+                victims.append(session)
+        held = tuple(session for session in victims if session.in_transaction)
+        return self._end(Choice(tuple(victims), tuple(spared), held), victims)
+
+    # ---- looking ----
+
+    def _look(self) -> Look:
+        at = self.clock()
+        listing = read_sessions(
+            self.inspector,
+            self.engine,
+            account=self.account,
+            unseen=lambda _unseen: None,
+            thorough=True,
+        )
+        self._listed = listing.sessions
+        return Look(listing.sessions, at, float(self._status("Uptime")))
+
+    def _status(self, name: str) -> int:
+        return int(fetch_rows(self.inspector, f"SHOW GLOBAL STATUS LIKE '{name}'")[0][1])
+
+    def _own(self) -> frozenset[int]:
+        connections = (self.inspector, *self.killers.values())
+        return frozenset(int(c.thread_id()) for c in connections)  # type: ignore[no-untyped-call]  # not in the stubs
+
+    # ---- ending ----
+
+    def _end(self, choice: Choice, victims: Sequence[Session]) -> Round:
+        if self.audit is None or not victims:
+            return Round(choice)
+        self._running_before = self._status("Threads_running")
+        outcomes: list[Outcome] = []
+        tried: list[Session] = []
+        began, surprise = self.clock(), ""
+        try:
+            for ender, batch in self._batches(victims):
+                surprise = self._go_on()
+                if surprise:
+                    break
+                self.audit.ending(batch)
+                tried += batch
+                found = ender.end(batch)
+                self.audit.ended(found)
+                outcomes += found
+                surprise = _surprise(found)
+                if surprise:
+                    break
+                if self.policy.rate:
+                    self.pause(len(batch) / self.policy.rate)
+        finally:
+            seconds = self.clock() - began
+            # After an interrupt the results of the last batch are unknown: all that were tried.
+            ended = {o.session.id for o in outcomes if o.result is Result.ENDED}
+            known = {o.session.id for o in outcomes}
+            left = self._prove(ended | {s.id for s in tried if s.id not in known})
+        if left and not surprise:
+            surprise = _("{n} sessions are still there {s:g} s after they were ended").format(
+                n=len(left), s=_PROOF_SECONDS
+            )
+        return Round(choice, tuple(outcomes), surprise, left, seconds)
+
+    def _batches(self, victims: Sequence[Session]) -> Iterable[tuple[Ender, Sequence[Session]]]:
+        by_user: dict[str, list[Session]] = defaultdict(list)
+        for session in victims:
+            by_user[session.user].append(session)
+        for user, sessions in by_user.items():
+            ender = ender_for(
+                self.engine, self.inspector, self.killers[user], self._listed, self.kill
+            )
+            size = ender.batch
+            if self.policy.rate:
+                size = max(1, min(size, int(self.policy.rate / 5)))
+            # The server finds the newest session first.
+            sessions.sort(key=lambda session: -session.id)
+            for start in range(0, len(sessions), size):
+                yield ender, sessions[start : start + size]
+
+    def _go_on(self) -> str:
+        """Why not to go on; empty if all is as it should be."""
+        if self.stop_file.exists():
+            return _("the stop file {path} is there").format(path=self.stop_file)
+        if self.clock() - self._guarded_at < _GUARD_SECONDS:
+            return ""
+        self._guarded_at = self.clock()
+        if not leads(self.inspector):
+            return _("the lock that makes this the only reaper is lost")
+        running = self._status("Threads_running")
+        if running > 2 * self._running_before + _BUSIER:
+            return _("{n} statements run at once, before the first was ended {before}").format(
+                n=running, before=self._running_before
+            )
+        return ""
+
+    def _prove(self, ids: Iterable[int]) -> frozenset[int]:
+        wanted = set(ids)
+        if not wanted or self.audit is None:
+            return frozenset()
+        began, left = self.clock(), wanted
+        while True:
+            left = self._still_listed(left)
+            seconds = self.clock() - began
+            if not left or seconds > _PROOF_SECONDS:
+                break
+            self.pause(0.05)
+        self.audit.gone(wanted, left, seconds)
+        return frozenset(left)
+
+    def _still_listed(self, ids: set[int]) -> set[int]:
+        listed = _LISTED_OLD if self.engine.release < _PROCESSLIST_SINCE else _LISTED
+        if self.engine.kind == "mariadb":
+            listed = _LISTED_OLD
+        return {int(row[0]) for row in fetch_rows(self.inspector, listed)} & ids
+
+
+def _surprise(outcomes: Iterable[Outcome]) -> str:
+    for outcome in outcomes:
+        if outcome.result is Result.DENIED:
+            return _(
+                "the server does not let this account end session {id} of {user}: it belongs to "
+                "another account of that name"
+            ).format(id=outcome.session.id, user=outcome.session.user)
+        if outcome.is_surprise:
+            return _("ending session {id} gave error {code}").format(
+                id=outcome.session.id, code=outcome.code
+            )
+    return ""
+
+
+def replay(before: Look | None, now: Look, policy: Policy) -> Round:
+    """What a round would do with saved sessions.
+
+    With one look only, it is taken for both: nobody is known to have been used in between.
+    """
+    if before is None:
+        before = replace(
+            now,
+            at=now.at - policy.gap_seconds,
+            sessions=[replace(s, seconds=s.seconds - policy.gap_seconds) for s in now.sessions],
+        )
+    return Round(choose(now, before, policy))
