@@ -49,7 +49,7 @@ fi
 [ -z "$setting_up" ] || wait "$setting_up" || exit 1
 echo "== $(says "$second")"
 if [ $# -eq 0 ]; then
-    set -- -q -n 2 -m "not slow"
+    set -- -q -n 2 -m "not slow" --ignore=tests/causes
     # What is about servers, texts or files alone is the same under any Django.
     for room in change cli lab monitor mysql rules survey web test_docs.py test_house.py; do
         set -- "$@" --ignore="tests/unit/$room"

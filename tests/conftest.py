@@ -8,6 +8,8 @@ import tempfile
 
 import pytest
 
+pytest_plugins = ["support.engines"]
+
 _OURS = "UNHANG_LANES_DIR" not in os.environ
 if _OURS:  # workers of pytest-xdist inherit it
     os.environ["UNHANG_LANES_DIR"] = tempfile.mkdtemp(prefix="unhang-lanes-")

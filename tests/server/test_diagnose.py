@@ -60,8 +60,9 @@ def test_the_seeded_causes_are_all_named(server: Server, project: Project) -> No
         )
     assert ran.code == 1
     found = findings(ran.json())
-    assert set(found) == {"UH102", "UH103", "UH201", "UH202", "UH301", "UH302"}
-    assert f"{LIMIT - 3} sleepers of app" in found["UH201"]["sentence"]
+    # The sleepers are this process's own, and the one in a transaction is told once.
+    assert set(found) == {"UH102", "UH103", "UH202", "UH208", "UH301", "UH302"}
+    assert f"{LIMIT - 4} sleepers up to" in found["UH208"]["sentence"]
     assert "3 more slow queries and this server refuses" in found["UH301"]["sentence"]
     assert "1 rows locked" not in found["UH202"]["sentence"]
     assert "1 modified" in " ".join(found["UH202"]["evidence"].values())
@@ -127,6 +128,8 @@ def test_what_cannot_be_seen_is_named_with_the_grant_that_shows_it(
         if server.kind == "mysql":
             assert "GRANT SELECT ON performance_schema.* TO 'app'@'%';" in blind.text
             server.execute("GRANT SELECT ON performance_schema.* TO 'app'@'%'")
+        else:
+            server.execute("INSTALL SONAME 'metadata_lock_info'")
         seeing = project.unhang("diagnose")
     assert "NOT SEEN" not in seeing.text
     assert "root" in seeing.text
@@ -286,7 +289,7 @@ def test_a_survey_of_many_sessions_asks_each_source_once(any_engine: str) -> Non
             survey = survey_over(connection, Target(login))
             asked = _questions(connection) - before
     assert len(survey.sessions) == 300
-    assert asked < 20
+    assert asked < 30
 
 
 def _questions(connection: Any) -> int:

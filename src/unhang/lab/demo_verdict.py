@@ -12,6 +12,9 @@ from unhang.monitor.metrics import label
 _SINCE_THE_START = frozenset({"UH303"})
 """Rules that judge counters since the server's start, and so act one as well."""
 
+_LEAKS = frozenset({"UH201", "UH204"})
+"""Connections of threads that serve no request, whether the threads are known or not."""
+
 
 def not_cured_by_settings(facts: DemoFacts) -> Iterator[str]:
     """What is still wrong after the settings were changed."""
@@ -22,7 +25,7 @@ def not_cured_by_settings(facts: DemoFacts) -> Iterator[str]:
             "{n} requests failed with a lost connection (before: {m}): threads outside the request "
             "cycle keep a connection longer than wait_timeout, and Django never checks it there."
         ).format(n=after.lost_connections, m=before.lost_connections)
-    still = [finding for finding in facts.findings_after if finding.rule == "UH201"]
+    still = [finding for finding in facts.findings_after if finding.rule in _LEAKS]
     if still or after.most_asleep > facts.script.processes * facts.script.threads:
         yield _(
             "Threads that views start still leave connections behind: up to {n} sleepers at a "

@@ -77,4 +77,4 @@ def _story() -> str:
     )
 
 
-RULE = Rule("UH301", _("Little headroom: slow-query tolerance"), _story, judge)
+RULE = Rule("UH301", _("Little headroom: slow-query tolerance"), _story, judge, "effect")

@@ -7,7 +7,7 @@ from typing import Final
 
 from unhang.i18n import _, ngettext
 from unhang.rules.model import Finding, Rule
-from unhang.rules.text import seconds
+from unhang.rules.text import owners, seconds
 from unhang.survey.model import Survey
 from unhang.survey.session import Session
 
@@ -46,16 +46,15 @@ def judge(survey: Survey) -> Iterator[Finding]:
         ),
         "SELECT * FROM information_schema.INNODB_TRX ORDER BY trx_started LIMIT 5;\n"  # noqa: S608 - text to paste
         + _("# then ask its owner; commit or roll back before waiting for anything outside."),
+        tuple(session.id for session in found),
     )
 
 
 def _describe(session: Session) -> str:
     return _(
-        "{user}@{host}, asleep {asleep}, transaction {age}, {locked} rows locked, {modified} "
-        "modified"
+        "{owner}: asleep {asleep}, transaction {age}, {locked} rows locked, {modified} modified"
     ).format(
-        user=session.user,
-        host=session.host,
+        owner=owners([session]),
         asleep=seconds(session.seconds),
         age=seconds(session.transaction_seconds or 0),
         locked=session.rows_locked,
@@ -68,6 +67,7 @@ def _story() -> str:
         "A sleeper is one of two things. An idle one takes a slot, nothing more. One that is idle "
         "in a transaction also holds row locks, metadata locks and an old snapshot: others wait "
         "for it (an ALTER TABLE, then everybody behind it), and the server cannot purge.\n\n"
+        "One whom others wait for is told by UH501 first, and one that has only read by UH504.\n\n"
         "Typical owners: atomic() around a call to an outside service, a transaction in a shell "
         "that somebody left, autocommit switched off with a SELECT nobody commits, a worker whose "
         "network path died.\n\n"
@@ -77,4 +77,4 @@ def _story() -> str:
     )
 
 
-RULE = Rule("UH202", _("Sleepers inside a transaction"), _story, judge)
+RULE = Rule("UH202", _("Sleepers inside a transaction"), _story, judge, "cause")

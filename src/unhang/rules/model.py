@@ -15,6 +15,12 @@ SEVERITIES: tuple[Severity, ...] = ("critical", "warning", "notice")
 load or after a pause; notice: worth knowing."""
 
 
+Role = Literal["cause", "effect", "setting"]
+ROLES: tuple[Role, ...] = ("cause", "effect", "setting")
+"""What a rule is about, in the order of telling. cause: sessions that are there now, and why;
+effect: what people feel of it; setting: what it will lead to one day."""
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """One judged problem.
@@ -25,6 +31,7 @@ class Finding:
         sentence: What is wrong, with the number that shows it.
         evidence: Name and value (with its unit) of each fact it rests on.
         cure: What to do; lines that can be pasted.
+        sessions: Ids of the sessions that it explains: holders, sleepers, and who waits for them.
     """
 
     rule: str
@@ -33,6 +40,7 @@ class Finding:
     sentence: str
     evidence: tuple[tuple[str, str], ...]
     cure: str
+    sessions: tuple[int, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """A plain dict; `evidence` as a mapping."""
@@ -49,9 +57,11 @@ class Rule:
         title: A few words.
         story: Returns what `unhang explain` tells: why it matters, how it is judged, what to do.
         judge: The findings of one survey; none when all is well or the facts are missing.
+        role: What it is about; it decides who is told first among equals.
     """
 
     id: str
     title: str
     story: Callable[[], str]
     judge: Callable[[Survey], Iterable[Finding]]
+    role: Role = "setting"

@@ -9,15 +9,13 @@ from typing import Final
 from unhang.i18n import _
 from unhang.mysql.engine import OWN_ENGINE
 from unhang.rules.model import Finding, Rule
-from unhang.rules.text import seconds, sleepers
+from unhang.rules.owner_kinds import OLD_SECONDS, ids
+from unhang.rules.text import owner_evidence, seconds, sleepers
 from unhang.survey.model import Survey
 from unhang.survey.session import Session
 
-OLD_SECONDS: Final = 5.0
-"""Longer than a request keeps a connection idle between two of its queries, unless it calls
-somebody else meanwhile; a finding needs more than one of them."""
-
 _FEW: Final = 2
+"""One may be a request that calls somebody else."""
 
 
 def judge(survey: Survey) -> Iterator[Finding]:
@@ -47,6 +45,7 @@ def _finding(survey: Survey, user: str, old: Sequence[Session]) -> Finding:
             (_("sleepers older than {s:.0f} s").format(s=OLD_SECONDS), str(len(old))),
             (_("oldest"), seconds(oldest)),
             (_("from"), ", ".join(f"{host} ({n})" for host, n in hosts.most_common(5))),
+            *(owner_evidence(old) if any(session.owner for session in old) else ()),
             ("max_connections", str(limit)),
         ),
         _(
@@ -59,6 +58,7 @@ def _finding(survey: Survey, user: str, old: Sequence[Session]) -> Finding:
             "used:\n"
             '"ENGINE": "{engine}",'
         ).format(engine=OWN_ENGINE),
+        ids(old),
     )
 
 
@@ -73,8 +73,11 @@ def _story() -> str:
         "5 s, no value of CONN_MAX_AGE can cure them: the code that opened them must close them, "
         "or the backend must not let idle code hold a connection, as unhang.backends.mysql does "
         "not. A shorter wait_timeout limits the damage.\n\n"
-        "One sleeper may be a request that waits for an outside service; two or more are reported."
+        "One sleeper may be a request that waits for an outside service; two or more are reported. "
+        "Sleepers whose owner is known are told by UH204 and UH206 to UH210 instead."
     )
 
 
-RULE = Rule("UH201", _("Sleepers whose owners live outside the request cycle"), _story, judge)
+RULE = Rule(
+    "UH201", _("Sleepers whose owners live outside the request cycle"), _story, judge, "cause"
+)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from unhang.i18n import _
 from unhang.rules.model import Finding, Rule
-from unhang.rules.outside_requests import OLD_SECONDS
+from unhang.rules.owner_kinds import OLD_SECONDS
 from unhang.survey.model import Alias, Survey
 
 

@@ -101,4 +101,4 @@ def _story() -> str:
     )
 
 
-RULE = Rule("UH303", _("Clients were refused"), _story, judge)
+RULE = Rule("UH303", _("Clients were refused"), _story, judge, "effect")
