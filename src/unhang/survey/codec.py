@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import types
 import typing
 from collections.abc import Mapping
@@ -11,12 +12,18 @@ from typing import Any, TypeVar, cast
 T = TypeVar("T")
 
 
+@functools.cache
+def _names(kind: type) -> tuple[str, ...]:
+    # Kept, since a survey may hold thousands of sessions.
+    return tuple(field.name for field in dataclasses.fields(kind))
+
+
 def encode(value: Any) -> Any:
     """Dataclasses, mappings and sequences as dicts, lists and scalars."""
+    if value is None or isinstance(value, str | int | float):
+        return value
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {
-            field.name: encode(getattr(value, field.name)) for field in dataclasses.fields(value)
-        }
+        return {name: encode(getattr(value, name)) for name in _names(type(value))}
     if isinstance(value, Mapping):
         return {str(key): encode(item) for key, item in value.items()}
     if isinstance(value, tuple | list | frozenset):

@@ -93,27 +93,28 @@ class MariaDBEnder:
                 _ONE.format(id=int(s.id), activity=int(s.activity or 0), kill=self._kill(int(s.id)))
                 for s in alone
             )
-            codes |= self._run(_BATCH.format(each=each))
+            codes |= self._run(alone, _BATCH.format(each=each))
         for start in range(0, len(shared), _FEW):
             few = shared[start : start + _FEW]
             if any(code not in _EXPECTED for code in codes.values()):
                 break
             pairs = ", ".join(f"({int(s.id)}, {int(s.activity or 0)})" for s in few)
-            found = self._run(_SHARED.format(pairs=pairs, kill=self._kill("r.ID")))
+            found = self._run(few, _SHARED.format(pairs=pairs, kill=self._kill("r.ID")))
             if all(code in _EXPECTED for code in found.values()):
                 # Those that the comparison left out have changed.
                 codes |= {s.id: _NO_SUCH_QUERY for s in few}
             codes |= found
         return [_outcome(session, codes.get(session.id)) for session in sessions]
 
-    def _run(self, block: str) -> dict[int, int]:
+    def _run(self, sessions: Sequence[Session], block: str) -> dict[int, int]:
         try:
             text = str(fetch_rows(self._connection, block)[0][0])
         except pymysql.err.MySQLError as error:
             code = errorcodes.code_of(error)
             if code is None or errorcodes.is_lost(error):
                 raise
-            return {0: code}
+            # Of the block as a whole: its first session stands for it, the rest was not tried.
+            return {sessions[0].id: code}
         return {int(i): int(c) for i, c in (pair.split(":") for pair in text.split())}
 
 
