@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-NAMES = ("middleware", "owners", "lending", "lanes", "backend", "hang", "fleet", "fleet_real")
+NAMES = ("middleware", "owners", "lending", "lanes", "backend", "hang", "fleet", "fleet_real", "reap")
 
 
 def main() -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 import time
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from typing import Annotated, Any, Final
 
 import pymysql
 import typer
+from rich.markup import escape
 
 from unhang.cli import options, reap_text
 from unhang.cli.change_options import StateDirOption, state_folder
@@ -23,7 +25,7 @@ from unhang.mysql import errorcodes
 from unhang.reaper import audit as audits
 from unhang.reaper.choose import Look
 from unhang.reaper.policy import Policy, check_floor, unknowns, usual_idle
-from unhang.reaper.providers import Provider
+from unhang.reaper.providers import Provider, protected_anywhere
 from unhang.reaper.reaper import Reaper, Round, replay
 from unhang.reaper.work import Work
 from unhang.survey.model import Survey
@@ -32,6 +34,7 @@ STOP_FILE: Final = "reap.stop"
 _SURPRISED: Final = 5
 _FOUND: Final = 1
 _LONGEST_RETRY_SECONDS: Final = 30.0
+_LEAST_GAP_SECONDS: Final = 0.1
 _SLICE_SECONDS: Final = 2.0
 """While it waits for the next round the daemon looks for the stop file and keeps its sessions."""
 
@@ -72,7 +75,8 @@ def reap(
         int, typer.Option("--most", min=1, metavar="N", help="Ended in one round at most.")
     ] = 20,
     rate: Annotated[
-        float, typer.Option("--rate", min=0, metavar="N", help="Ended a second; 0: no limit.")
+        float,
+        typer.Option("--rate", min=0, max=1e6, metavar="N", help="Ended a second; 0: no limit."),
     ] = 10.0,
     gap: Annotated[
         str, typer.Option("--gap", metavar="TIME", help="Between the two looks.")
@@ -123,19 +127,21 @@ def reap(
     output: options.FormatOption = Format.TEXT,
 ) -> None:
     """Show idle sleepers that could be ended, and why others are spared; end them if told to."""
+    if math.isnan(rate):
+        raise typer.BadParameter(_("--rate is not a number."))
     wanted = Policy(
         accounts=frozenset(account or ()),
         accepted=unknowns(accept_unknown or ()),
         keep=keep,
         most=most,
         rate=rate,
-        gap_seconds=seconds_of(gap),
+        gap_seconds=_gap(gap),
     )
     idle_seconds = seconds_of(idle) if idle else None
     show = _Shown(output, execute=execute and not saved)
     if saved:
         _refuse_beside_from(execute, every, session)
-        for policy, found in _replayed(saved, wanted, idle_seconds, i_know):
+        for policy, found in _replayed(saved, wanted, idle_seconds, i_know, providers):
             show(policy, found)
         raise typer.Exit(_FOUND if show.victims else 0)
     scope = options.resolve(
@@ -173,6 +179,16 @@ def reap(
     raise typer.Exit(_FOUND if show.victims and not execute else 0)
 
 
+def _gap(text: str) -> float:
+    seconds = seconds_of(text)
+    if seconds < _LEAST_GAP_SECONDS:
+        raise UsageProblem(
+            _("--gap {text} makes the two looks one.").format(text=text),
+            cure=_("{s:g} s is the least.").format(s=_LEAST_GAP_SECONDS),
+        )
+    return seconds
+
+
 def _refuse_beside_from(execute: bool, every: str | None, session: list[int] | None) -> None:
     for name, given in (("--execute", execute), ("--every", every), ("--session", session)):
         if given:
@@ -196,7 +212,8 @@ def _again_and_again(work: Work, seconds: float, show: _Shown) -> None:
         except (CannotConnect, pymysql.err.MySQLError) as error:
             if not _may_pass(error):
                 raise
-            err.print(_("{error} Trying again in {s:g} s.").format(error=error, s=retry))
+            text = _("{error} Trying again in {s:g} s.").format(error=error, s=retry)
+            err.print(escape(text))
             time.sleep(retry)
             retry = min(retry * 2, _LONGEST_RETRY_SECONDS)
 
@@ -206,6 +223,7 @@ def _may_pass(error: Exception) -> bool:
 
 
 def _wait(work: Work, reaper: Reaper, until: float) -> None:
+    work.check_stop_file()  # also when a round takes longer than the interval
     while (left := until - time.monotonic()) > 0:
         time.sleep(min(left, _SLICE_SECONDS))
         work.check_stop_file()
@@ -214,10 +232,15 @@ def _wait(work: Work, reaper: Reaper, until: float) -> None:
 
 
 def _replayed(
-    files: list[Path], wanted: Policy, idle_seconds: float | None, i_know: bool
+    files: list[Path],
+    wanted: Policy,
+    idle_seconds: float | None,
+    i_know: bool,
+    providers: Path | None,
 ) -> Iterator[tuple[Policy, Round]]:
     from unhang.cli.diagnose import read_saved
 
+    protected = protected_anywhere(providers)
     surveys = [survey for file in files for survey in read_saved(file)]
     by_server: dict[str, list[Survey]] = {}
     for survey in surveys:
@@ -236,7 +259,7 @@ def _replayed(
         idle = usual_idle(now.aliases) if idle_seconds is None else idle_seconds
         if not i_know:
             check_floor(idle, now.aliases)
-        policy = replace(wanted, accounts=users, idle_seconds=idle)
+        policy = replace(wanted, accounts=users, idle_seconds=idle, protected=protected)
         looks = [_look(survey) for survey in found]
         yield policy, replay(looks[0] if len(looks) > 1 else None, looks[-1], policy)
 

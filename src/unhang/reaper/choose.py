@@ -61,10 +61,11 @@ def choose(
     """
     earlier = {session.id: session for session in before.sessions} if before else {}
     gap = now.at - before.at if before else 0.0
+    uptime_before = before.uptime if before else None
     passed: list[Session] = []
     spared: list[Spared] = []
     for session in now.sessions:
-        looks = Looks(session, earlier.get(session.id), gap, now.uptime, own)
+        looks = Looks(session, earlier.get(session.id), gap, now.uptime, own, uptime_before)
         found = spared_because(looks, policy)
         if found is None:
             passed.append(session)
@@ -95,8 +96,9 @@ def _warm(sessions: Sequence[Session], passed: Sequence[Session], policy: Policy
     idle: dict[tuple[str, str], list[Session]] = defaultdict(list)
     candidates = {session.id for session in passed}
     for session in sessions:
-        holds = session.locks or session.empty_transaction or session.temporary_tables
-        if session.is_idle and not holds:
+        holds = session.locks or session.empty_transaction or session.xa or session.temporary_tables
+        # A candidate counts although its transaction is unknown: that was accepted.
+        if (session.is_idle or session.id in candidates) and not holds:
             idle[session.user, session.host].append(session)
     kept: set[int] = set()
     for group in idle.values():

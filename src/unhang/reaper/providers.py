@@ -47,7 +47,7 @@ def detect(connection: Connection, host: str, file: Path | None = None) -> Provi
     """
     data = _read(file)
     variables = {str(name).lower(): str(value) for name, value in fetch_rows(connection, _NAMES)}
-    always = frozenset(data.get(_EVERYWHERE, {}).get("protected", ()))
+    always = frozenset(data[_EVERYWHERE]["protected"])
     for name, about in data.items():
         if name != _EVERYWHERE and _is(about, variables, host):
             template = str(about["kill"])
@@ -59,8 +59,17 @@ def detect(connection: Connection, host: str, file: Path | None = None) -> Provi
     return Provider("", plain_kill, always)
 
 
+def protected_anywhere(file: Path | None = None) -> frozenset[str]:
+    """The accounts that are protected on any service: for saved sessions, whose service is unknown.
+
+    Raises:
+        UsageProblem: The file cannot be used.
+    """
+    return frozenset(name for about in _read(file).values() for name in about["protected"])
+
+
 def _filled(template: str) -> Kill:
-    return lambda target: template.format(id=target)
+    return lambda target: template.replace("{id}", str(target))
 
 
 def _is(about: Mapping[str, Any], variables: Mapping[str, str], host: str) -> bool:
@@ -75,17 +84,38 @@ def _read(file: Path | None) -> Mapping[str, Mapping[str, Any]]:
     source = file or resources.files("unhang.reaper").joinpath("providers.toml")
     try:
         data = tomllib.loads(source.read_text(encoding="utf-8"))
+        if _EVERYWHERE not in data:
+            raise ValueError(f"it has no [{_EVERYWHERE}]")
         for name, about in data.items():
-            needed = ("protected",) if name == _EVERYWHERE else ("title", "kill", "protected")
-            missing = [key for key in needed if key not in about]
-            if missing:
-                raise ValueError(f"[{name}] has no {missing[0]}")
-            if name != _EVERYWHERE and "{id}" not in about["kill"]:
-                raise ValueError(f"[{name}] kill has no {{id}}")
-    except (OSError, ValueError, TypeError) as error:
+            _check(name, about)
+    except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise UsageProblem(
             _("The providers in {file} cannot be used: {reason}.").format(file=file, reason=reason),
             cure=_("Start from a copy of unhang's own: docs/reference/reaper.md shows it."),
         ) from None
     return data
+
+
+def _check(name: str, about: Any) -> None:
+    """A slip in here would leave accounts unprotected without a word.
+
+    Raises:
+        ValueError: What is wrong.
+    """
+    needed = ("protected",) if name == _EVERYWHERE else ("title", "kill", "protected")
+    for key in needed:
+        if not isinstance(about, Mapping) or key not in about:
+            raise ValueError(f"[{name}] has no {key}")
+    for key in ("protected", "host_suffix"):
+        if not _are_texts(about.get(key, [])):
+            raise ValueError(f"[{name}] {key} is no list of names")
+    pairs = about.get("recognised_by", [])
+    if not (isinstance(pairs, list) and all(_are_texts(p) and len(p) == 2 for p in pairs)):
+        raise ValueError(f"[{name}] recognised_by is no list of pairs")
+    if name != _EVERYWHERE and "{id}" not in str(about["kill"]):
+        raise ValueError(f"[{name}] kill has no {{id}}")
+
+
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(item, str) for item in value)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
+
+import pymysql
 
 from unhang.errors import Refused
 from unhang.i18n import _
@@ -27,6 +30,8 @@ _GUARD_SECONDS: Final = 0.25
 """Between two looks at whether to go on, while sessions are ended one after the other."""
 _PROOF_SECONDS: Final = 5.0
 """A session whose client does not read goes when its thread notices; 50 ms is usual."""
+_RECORDED: Final = 500
+"""Sessions whose records are made durable at once."""
 _BUSIER: Final = 20
 """More statements running than before, on top of twice as many: something else is happening."""
 
@@ -105,7 +110,7 @@ class Reaper:
         now = self._look()
         known = {session.id: session for session in now.sessions}
         victims, spared = [], []
-        for id_ in ids:
+        for id_ in dict.fromkeys(ids):
             session = known.get(id_)
             if session is None:
                 raise Refused(
@@ -151,47 +156,70 @@ class Reaper:
         tried: list[Session] = []
         began, surprise = self.clock(), ""
         try:
-            for ender, batch in self._batches(victims):
-                surprise = self._go_on()
+            for ender, sessions in self._by_account(victims):
+                self.audit.ending(sessions)
+                surprise = self._end_each(ender, sessions, tried, outcomes)
                 if surprise:
                     break
-                self.audit.ending(batch)
-                tried += batch
-                found = ender.end(batch)
-                self.audit.ended(found)
-                outcomes += found
-                surprise = _surprise(found)
-                if surprise:
-                    break
-                if self.policy.rate:
-                    self.pause(len(batch) / self.policy.rate)
-        finally:
-            seconds = self.clock() - began
-            # After an interrupt the results of the last batch are unknown: all that were tried.
-            ended = {o.session.id for o in outcomes if o.result is Result.ENDED}
-            known = {o.session.id for o in outcomes}
-            left = self._prove(ended | {s.id for s in tried if s.id not in known})
+        except BaseException:
+            # The proof must not take the place of what went wrong, least of all of a Ctrl-C: that
+            # closes the connection whose answer it interrupts.
+            with contextlib.suppress(pymysql.err.MySQLError, OSError):
+                self._prove(_may_be_ended(tried, outcomes))
+            raise
+        seconds = self.clock() - began
+        left = self._prove(_may_be_ended(tried, outcomes))
         if left and not surprise:
             surprise = _("{n} sessions are still there {s:g} s after they were ended").format(
                 n=len(left), s=_PROOF_SECONDS
             )
         return Round(choice, tuple(outcomes), surprise, left, seconds)
 
-    def _batches(self, victims: Sequence[Session]) -> Iterable[tuple[Ender, Sequence[Session]]]:
+    def _by_account(self, victims: Sequence[Session]) -> Iterator[tuple[Ender, Sequence[Session]]]:
+        """Hundreds at a time: what is about to be ended is on disk before, once for all of them."""
         by_user: dict[str, list[Session]] = defaultdict(list)
         for session in victims:
             by_user[session.user].append(session)
         for user, sessions in by_user.items():
             ender = ender_for(
-                self.engine, self.inspector, self.killers[user], self._listed, self.kill
+                self.engine,
+                self.inspector,
+                self.killers[user],
+                self._listed,
+                self.kill,
+                many=len(victims),
             )
-            size = ender.batch
-            if self.policy.rate:
-                size = max(1, min(size, int(self.policy.rate / 5)))
             # The server finds the newest session first.
             sessions.sort(key=lambda session: -session.id)
-            for start in range(0, len(sessions), size):
-                yield ender, sessions[start : start + size]
+            for start in range(0, len(sessions), _RECORDED):
+                yield ender, sessions[start : start + _RECORDED]
+
+    def _end_each(
+        self,
+        ender: Ender,
+        sessions: Sequence[Session],
+        tried: list[Session],
+        outcomes: list[Outcome],
+    ) -> str:
+        """Why it stopped; empty if it came to the end. What was done so far is in the lists."""
+        size, rate = ender.batch, self.policy.rate
+        if rate:
+            size = max(1, min(size, int(rate / 5)))
+        for start in range(0, len(sessions), size):
+            batch = sessions[start : start + size]
+            surprise = self._go_on()
+            if not surprise:
+                tried += batch
+                found = ender.end(batch)
+                outcomes += found
+                if self.audit:
+                    self.audit.ended(found)
+                surprise = _surprise(found)
+            if surprise:
+                return surprise
+            if rate:
+                self.pause(len(batch) / rate)
+        return ""
 
     def _go_on(self) -> str:
         """Why not to go on; empty if all is as it should be."""
@@ -230,6 +258,12 @@ class Reaper:
         return {int(row[0]) for row in fetch_rows(self.inspector, listed)} & ids
 
 
+def _may_be_ended(tried: Iterable[Session], outcomes: Iterable[Outcome]) -> set[int]:
+    """After an interrupt the results of the last batch are unknown: it may have ended some."""
+    others = {o.session.id for o in outcomes if o.result is not Result.ENDED}
+    return {session.id for session in tried} - others
+
+
 def _surprise(outcomes: Iterable[Outcome]) -> str:
     for outcome in outcomes:
         if outcome.result is Result.DENIED:
@@ -253,6 +287,7 @@ def replay(before: Look | None, now: Look, policy: Policy) -> Round:
         before = replace(
             now,
             at=now.at - policy.gap_seconds,
+            uptime=now.uptime - policy.gap_seconds,
             sessions=[replace(s, seconds=s.seconds - policy.gap_seconds) for s in now.sessions],
         )
     return Round(choose(now, before, policy))

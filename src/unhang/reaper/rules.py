@@ -25,6 +25,7 @@ class Looks:
         before: In the earlier one; `None` if it was not there.
         gap: Seconds between the two, by our clock.
         uptime: The server's age in seconds; no session can be older.
+        uptime_before: The same in the earlier look; `None` if there was none.
         own: Ids of unhang's own sessions.
     """
 
@@ -33,6 +34,7 @@ class Looks:
     gap: float
     uptime: float
     own: frozenset[int] = frozenset()
+    uptime_before: float | None = None
 
 
 Judge = Callable[[Looks, Policy], str | None]
@@ -168,6 +170,15 @@ def _credible(looks: Looks, _policy: Policy) -> str | None:
     return _("its idle time cannot be true: it is longer than the server runs")
 
 
+def _same_server(looks: Looks, _policy: Policy) -> str | None:
+    """Ids, and the counters of activity, begin anew with the server."""
+    if looks.uptime_before is None:
+        return None
+    if abs(looks.uptime - looks.uptime_before - looks.gap) <= _slack(looks.gap):
+        return None
+    return _("the server restarted between the two looks, or it is another one")
+
+
 def _seen_twice(looks: Looks, policy: Policy) -> str | None:
     if looks.before is None:
         return _("it was not there in the first look")
@@ -192,12 +203,15 @@ def _aged(looks: Looks, _policy: Policy) -> str | None:
     if looks.before is None:
         return None
     grown = looks.now.seconds - looks.before.seconds
-    slack = max(_CLOCK_SECONDS, looks.gap * 0.2)
-    if abs(grown - looks.gap) <= slack:
+    if abs(grown - looks.gap) <= _slack(looks.gap):
         return None
     return _("its idle time grew by {grown:.1f} s in {gap:.1f} s").format(
         grown=grown, gap=looks.gap
     )
+
+
+def _slack(gap: float) -> float:
+    return max(_CLOCK_SECONDS, gap * 0.2)
 
 
 def _unknown(what: Unknown, policy: Policy) -> str | None:
@@ -226,6 +240,7 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule("empty-transaction", _empty_transaction),
     Rule("temporary-tables", _temporary),
     Rule("credible", _credible),
+    Rule("same-server", _same_server),
     Rule("seen-twice", _seen_twice),
     Rule("unused", _unused),
     Rule("aged", _aged),

@@ -71,9 +71,12 @@ class Work:
             policy = self._policy(provider)
             if self.execute:
                 take_lead(inspector)
+            killers = self._killers(stack, policy) if self.execute else {}
+            for killer in killers.values():
+                self._prove_same(killer, server.identity)
             reaper = Reaper(
                 inspector=inspector,
-                killers=self._killers(stack, policy) if self.execute else {},
+                killers=killers,
                 engine=server.engine,
                 account=account,
                 policy=policy,
@@ -112,6 +115,20 @@ class Work:
             user: stack.enter_context(_connected(own[user], several=True))
             for user in sorted(policy.accounts)
         }
+
+    def _prove_same(self, killer: Connection, identity: str) -> None:
+        """A login with an address of its own, a proxy, or a name of several servers may mislead.
+
+        Ids are small numbers: on another server the same one is somebody else.
+        """
+        found = read_server(killer, account="", unseen=lambda _unseen: None).identity
+        if found != identity:
+            raise Refused(
+                _("Two servers: {seen} is looked at, and on {other} it would be ended.").format(
+                    seen=identity, other=found
+                ),
+                cure=_("Leave host and port out of the login; the application's are used then."),
+            )
 
     def _audit(self, stack: ExitStack, identity: str, policy: Policy) -> Audit:
         facts = {

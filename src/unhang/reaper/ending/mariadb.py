@@ -24,16 +24,18 @@ from unhang.survey.connect import Connection, fetch_rows
 from unhang.survey.session import Session
 
 _NO_SUCH_QUERY: Final = 1957
+_NOT_OWNER_OF_QUERY: Final = 1979
 _FEW: Final = 10
 """Compared in one look at PROCESSLIST: the KILL of the last follows a few milliseconds later."""
 
-# code: 0 ended, 1957 used again, 1095 before the KILL unproven (another account's session has the
-# number), anything else the server's error. The rest of a batch is not tried after an error.
+# code: 0 ended, 1957 used again, 1979 unproven (the number is that of another account's session),
+# anything else the server's error. After an error of the KILL the rest of a batch is not tried.
 _ONE: Final = """
 IF failed = 0 THEN BEGIN
   DECLARE EXIT HANDLER FOR SQLEXCEPTION BEGIN
     GET DIAGNOSTICS CONDITION 1 code = MYSQL_ERRNO;
-    IF proven = 0 THEN SET code = 1957; ELSEIF code <> 1094 THEN SET failed = 1; END IF;
+    IF proven = 0 THEN SET code = IF(code = 1979, code, 1957);
+    ELSEIF code <> 1094 THEN SET failed = 1; END IF;
     SET codes = CONCAT(codes, ' {id}:', code);
   END;
   SET proven = 0; KILL QUERY ID {activity}; SET proven = 1;
@@ -94,6 +96,10 @@ class MariaDBEnder:
                 for s in alone
             )
             codes |= self._run(alone, _BATCH.format(each=each))
+            # Either they share a number with sessions that our look was not shown, or all of them
+            # may not be touched: the other comparison tells.
+            shared += [s for s in alone if codes.get(s.id) == _NOT_OWNER_OF_QUERY]
+            codes = {id_: code for id_, code in codes.items() if code != _NOT_OWNER_OF_QUERY}
         for start in range(0, len(shared), _FEW):
             few = shared[start : start + _FEW]
             if any(code not in _EXPECTED for code in codes.values()):

@@ -7,7 +7,7 @@ may not read performance_schema, another one compares, one round trip before the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import pymysql
@@ -25,48 +25,79 @@ from unhang.reaper.ending.outcome import (
 from unhang.survey.connect import Connection, fetch_rows
 from unhang.survey.session import Session
 
-# By the thread's number, which is a key of that table; half the price of a join.
+# By the number of the server's thread: a key of that table, and never used for another session.
 _UNCHANGED: Final = (
-    "SELECT {id} FROM performance_schema.events_statements_current"
-    " WHERE THREAD_ID = PS_THREAD_ID({id}) AND NESTING_EVENT_LEVEL = 0"
-    " AND EVENT_ID = {activity} AND TIMER_END IS NOT NULL"
+    "SELECT {id} FROM performance_schema.events_statements_current WHERE THREAD_ID = {thread}"
+    " AND NESTING_EVENT_LEVEL = 0 AND EVENT_ID = {activity} AND TIMER_END IS NOT NULL"
 )
 _STILL_WITHOUT_STATEMENT: Final = (
-    "SELECT PROCESSLIST_ID FROM performance_schema.threads"
-    " WHERE PROCESSLIST_ID = {id} AND PROCESSLIST_COMMAND = 'Sleep' AND NOT EXISTS"
-    " (SELECT 1 FROM performance_schema.events_statements_current"
-    " WHERE THREAD_ID = PS_THREAD_ID({id}))"
+    "SELECT PROCESSLIST_ID FROM performance_schema.threads WHERE THREAD_ID = {thread}"
+    " AND PROCESSLIST_ID = {id} AND PROCESSLIST_COMMAND = 'Sleep' AND NOT EXISTS"
+    " (SELECT 1 FROM performance_schema.events_statements_current WHERE THREAD_ID = {thread})"
+)
+_THREADS: Final = (
+    "SELECT PROCESSLIST_ID, THREAD_ID FROM performance_schema.threads"
+    " WHERE TYPE = 'FOREGROUND' AND PROCESSLIST_ID IS NOT NULL"
 )
 
 
-def _unchanged(session: Session) -> str:
+def read_threads(inspector: Connection) -> dict[int, int]:
+    """The server's thread of each session; neither number is ever used again."""
+    return {int(session): int(thread) for session, thread in fetch_rows(inspector, _THREADS)}
+
+
+def _unchanged(session: Session, threads: Mapping[int, int]) -> str:
     """Selects the session's id if its last statement is still the one that was seen."""
     query = _UNCHANGED if session.activity else _STILL_WITHOUT_STATEMENT
-    return query.format(id=int(session.id), activity=int(session.activity or 0))
+    return query.format(
+        id=int(session.id), thread=int(threads[session.id]), activity=int(session.activity or 0)
+    )
 
 
 class InOnePacket:
-    """Compares and kills over one connection, which takes several statements at once."""
+    """Compares and kills over one connection, which takes several statements at once.
 
-    batch = 1
+    Args:
+        threads: What `read_threads` found after the look.
+    """
+
+    batch = 20
     how = _("compared inside the server, in the KILL's own packet")
 
-    def __init__(self, connection: Connection, kill: Kill = plain_kill) -> None:
+    def __init__(
+        self, connection: Connection, threads: Mapping[int, int], kill: Kill = plain_kill
+    ) -> None:
         self._connection = connection
+        self._threads = threads
         self._kill = kill
 
     def end(self, sessions: Sequence[Session]) -> list[Outcome]:
-        return _until_a_surprise(sessions, self._end)
+        outcomes = [Outcome(s, Result.GONE) for s in sessions if s.id not in self._threads]
+        left = [s for s in sessions if s.id in self._threads]
+        while left and not (outcomes and outcomes[-1].is_surprise):
+            # An error ends a packet: what follows goes into the next one.
+            found = self._packet(left)
+            outcomes += found
+            left = left[len(found) :]
+        return outcomes + [Outcome(s, Result.NOT_TRIED) for s in left]
 
-    def _end(self, session: Session) -> Outcome:
+    def _packet(self, sessions: Sequence[Session]) -> list[Outcome]:
+        pairs = (
+            f"SET @unhang = ({_unchanged(session, self._threads)}); {self._kill('@unhang')}"
+            for session in sessions
+        )
+        answered = -1
         try:
             with self._connection.cursor() as cursor:
-                cursor.execute(f"SET @unhang = ({_unchanged(session)}); {self._kill('@unhang')}")
+                cursor.execute("; ".join(pairs))
+                answered = 0
                 while cursor.nextset():
-                    pass
+                    answered += 1
         except pymysql.err.MySQLError as error:
-            return self._failed(session, error)
-        return Outcome(session, Result.ENDED)
+            ended = sessions[: (answered + 1) // 2]
+            failed = sessions[len(ended)]
+            return [*(Outcome(s, Result.ENDED) for s in ended), self._failed(failed, error)]
+        return [Outcome(session, Result.ENDED) for session in sessions]
 
     def _failed(self, session: Session, error: pymysql.err.MySQLError) -> Outcome:
         code = _code(error)
@@ -78,22 +109,50 @@ class InOnePacket:
 
 
 class InTwoTrips:
-    """One connection compares, the other one kills."""
+    """One connection compares, the other one kills.
 
-    batch = 1
+    Args:
+        many: How many are to be ended. Of thousands eight are compared at a time, since two round
+            trips each would take longer than anybody waits; few are among those that just wake up.
+    """
+
     how = _("compared over the inspector's connection, one round trip before the KILL")
 
-    def __init__(self, inspector: Connection, killer: Connection, kill: Kill = plain_kill) -> None:
+    def __init__(
+        self,
+        inspector: Connection,
+        killer: Connection,
+        threads: Mapping[int, int],
+        kill: Kill = plain_kill,
+        *,
+        many: int = 1,
+    ) -> None:
         self._inspector = inspector
         self._killer = killer
+        self._threads = threads
         self._kill = kill
+        self.batch = _BATCH if many > _MANY else 1
 
     def end(self, sessions: Sequence[Session]) -> list[Outcome]:
-        return _until_a_surprise(sessions, self._end)
+        known = [session for session in sessions if session.id in self._threads]
+        queries = (f"({_unchanged(session, self._threads)})" for session in known)
+        same: set[int] = set()
+        if known:
+            found = fetch_rows(self._inspector, " UNION ALL ".join(queries))
+            same = {int(row[0]) for row in found}
+        outcomes: list[Outcome] = []
+        for session in sessions:
+            if any(outcome.is_surprise for outcome in outcomes):
+                outcomes.append(Outcome(session, Result.NOT_TRIED))
+            elif session.id not in self._threads:
+                outcomes.append(Outcome(session, Result.GONE))
+            elif session.id not in same:
+                outcomes.append(Outcome(session, Result.USED))
+            else:
+                outcomes.append(self._end(session))
+        return outcomes
 
     def _end(self, session: Session) -> Outcome:
-        if not fetch_rows(self._inspector, _unchanged(session)):
-            return Outcome(session, Result.USED)
         try:
             with self._killer.cursor() as cursor:
                 cursor.execute(self._kill(int(session.id)))
@@ -103,16 +162,8 @@ class InTwoTrips:
         return Outcome(session, Result.ENDED)
 
 
-def _until_a_surprise(
-    sessions: Sequence[Session], end: Callable[[Session], Outcome]
-) -> list[Outcome]:
-    outcomes: list[Outcome] = []
-    for session in sessions:
-        if outcomes and outcomes[-1].is_surprise:
-            outcomes.append(Outcome(session, Result.NOT_TRIED))
-        else:
-            outcomes.append(end(session))
-    return outcomes
+_MANY: Final = 500
+_BATCH: Final = 8
 
 
 def _code(error: pymysql.err.MySQLError) -> int:

@@ -9,7 +9,7 @@ import pymysql
 from unhang.mysql import errorcodes
 from unhang.mysql.engine import Engine
 from unhang.reaper.ending.mariadb import MariaDBEnder
-from unhang.reaper.ending.mysql import InOnePacket, InTwoTrips
+from unhang.reaper.ending.mysql import InOnePacket, InTwoTrips, read_threads
 from unhang.reaper.ending.outcome import Ender, Kill, plain_kill
 from unhang.survey.connect import Connection, fetch_rows
 from unhang.survey.session import Session
@@ -21,6 +21,8 @@ def ender_for(
     killer: Connection,
     listed: Iterable[Session],
     kill: Kill = plain_kill,
+    *,
+    many: int = 1,
 ) -> Ender:
     """The closest comparison that is possible.
 
@@ -30,12 +32,14 @@ def ender_for(
             at once.
         listed: All sessions of the look.
         kill: The statement that ends a session on this service.
+        many: How many are to be ended.
     """
     if engine.kind == "mariadb":
         return MariaDBEnder(killer, listed, kill)
+    threads = read_threads(inspector)
     if _may_compare(killer):
-        return InOnePacket(killer, kill)
-    return InTwoTrips(inspector, killer, kill)
+        return InOnePacket(killer, threads, kill)
+    return InTwoTrips(inspector, killer, threads, kill, many=many)
 
 
 def _may_compare(killer: Connection) -> bool:

@@ -243,7 +243,7 @@ class _Extra:
             }
         if "events_statements_current" in consumers:
             self.statements = {
-                session_of[thread]: text
+                session_of[thread]: text.strip()
                 for thread, text in sources.rows(
                     "SELECT THREAD_ID, DIGEST_TEXT"
                     " FROM performance_schema.events_statements_current"
