@@ -9,7 +9,17 @@ import subprocess
 import sys
 from pathlib import Path
 
-NAMES = ("middleware", "owners", "lending", "lanes", "backend", "hang", "fleet", "fleet_real", "reap")
+NAMES = (
+    "middleware",
+    "owners",
+    "lending",
+    "lanes",
+    "backend",
+    "hang",
+    "fleet",
+    "fleet_real",
+    "reap",
+)
 
 
 def main() -> int:

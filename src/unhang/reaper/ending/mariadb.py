@@ -30,23 +30,24 @@ _FEW: Final = 10
 
 # code: 0 ended, 1957 used again, 1979 unproven (the number is that of another account's session),
 # anything else the server's error. After an error of the KILL the rest of a batch is not tried.
-_ONE: Final = """
-IF failed = 0 THEN BEGIN
-  DECLARE EXIT HANDLER FOR SQLEXCEPTION BEGIN
-    GET DIAGNOSTICS CONDITION 1 code = MYSQL_ERRNO;
-    IF proven = 0 THEN SET code = IF(code = 1979, code, 1957);
-    ELSEIF code <> 1094 THEN SET failed = 1; END IF;
-    SET codes = CONCAT(codes, ' {id}:', code);
-  END;
-  SET proven = 0; KILL QUERY ID {activity}; SET proven = 1;
-  {kill};
-  SET codes = CONCAT(codes, ' {id}:0');
-END; END IF;
+_ALONE: Final = """
+BEGIN NOT ATOMIC
+DECLARE codes TEXT DEFAULT ''; DECLARE code, failed, proven INT DEFAULT 0;
+FOR r IN (WITH v (id, number) AS (VALUES {pairs}) SELECT id, number FROM v) DO
+  IF failed = 0 THEN BEGIN
+    DECLARE EXIT HANDLER FOR SQLEXCEPTION BEGIN
+      GET DIAGNOSTICS CONDITION 1 code = MYSQL_ERRNO;
+      IF proven = 0 THEN SET code = IF(code = 1979, code, 1957);
+      ELSEIF code <> 1094 THEN SET failed = 1; END IF;
+      SET codes = CONCAT(codes, ' ', r.id, ':', code);
+    END;
+    SET proven = 0; KILL QUERY ID r.number; SET proven = 1;
+    {kill};
+    SET codes = CONCAT(codes, ' ', r.id, ':0');
+  END; END IF;
+END FOR;
+SELECT codes; END
 """
-_BATCH: Final = (
-    "BEGIN NOT ATOMIC DECLARE codes TEXT DEFAULT ''; DECLARE code, failed, proven INT DEFAULT 0;\n"
-    "{each}SELECT codes; END"
-)
 _SHARED: Final = """
 BEGIN NOT ATOMIC DECLARE codes TEXT DEFAULT ''; DECLARE code, failed INT DEFAULT 0;
 FOR r IN (SELECT ID FROM information_schema.PROCESSLIST WHERE COMMAND = 'Sleep'
@@ -91,11 +92,8 @@ class MariaDBEnder:
         # The server looks for a session from the newest on.
         alone.sort(key=lambda session: -session.id)
         if alone:
-            each = "".join(
-                _ONE.format(id=int(s.id), activity=int(s.activity or 0), kill=self._kill(int(s.id)))
-                for s in alone
-            )
-            codes |= self._run(alone, _BATCH.format(each=each))
+            block = _ALONE.format(pairs=_pairs(alone), kill=self._kill("r.id"))
+            codes |= self._run(alone, block)
             # Either they share a number with sessions that our look was not shown, or all of them
             # may not be touched: the other comparison tells.
             shared += [s for s in alone if codes.get(s.id) == _NOT_OWNER_OF_QUERY]
@@ -104,8 +102,8 @@ class MariaDBEnder:
             few = shared[start : start + _FEW]
             if any(code not in _EXPECTED for code in codes.values()):
                 break
-            pairs = ", ".join(f"({int(s.id)}, {int(s.activity or 0)})" for s in few)
-            found = self._run(few, _SHARED.format(pairs=pairs, kill=self._kill("r.ID")))
+            block = _SHARED.format(pairs=_pairs(few), kill=self._kill("r.ID"))
+            found = self._run(few, block)
             if all(code in _EXPECTED for code in found.values()):
                 # Those that the comparison left out have changed.
                 codes |= {s.id: _NO_SUCH_QUERY for s in few}
@@ -125,6 +123,10 @@ class MariaDBEnder:
 
 
 _EXPECTED: Final = frozenset({0, _NO_SUCH_QUERY, 1094})
+
+
+def _pairs(sessions: Iterable[Session]) -> str:
+    return ", ".join(f"({int(s.id)}, {int(s.activity or 0)})" for s in sessions)
 
 
 def _outcome(session: Session, code: int | None) -> Outcome:
