@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -200,6 +201,8 @@ def _refuse_beside_from(execute: bool, every: str | None, session: list[int] | N
 def _again_and_again(work: Work, seconds: float, show: _Shown) -> None:
     """Until Ctrl-C, the stop file, or a surprise. A lost server is waited for."""
     retry = 1.0
+    # As a service is stopped: what was begun is proven and written down, as after Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     while not show.surprise:
         try:
             with work.opened() as (reaper, provider):

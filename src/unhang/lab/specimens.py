@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -102,9 +103,12 @@ def specimens(server: Client, user: str, password: str) -> Iterator[Specimens]:
         yield found
 
 
-def _close(connection: pymysql.connections.Connection[Any]) -> None:
+def _close(connection: Any) -> None:
+    # A thread may read from it; closing alone would wait for that thread.
+    with contextlib.suppress(OSError, AttributeError):
+        connection._sock.shutdown(socket.SHUT_RDWR)
     with contextlib.suppress(pymysql.err.Error):
-        connection._force_close()  # type: ignore[attr-defined] # not in the stubs
+        connection._force_close()
 
 
 def _keep_busy(
