@@ -19,6 +19,7 @@ NAMES = (
     "fleet",
     "fleet_real",
     "reap",
+    "sessions",
 )
 
 

@@ -26,7 +26,7 @@ other_python() {
 suite() {
     local python=$1/bin/python; shift
     if [ $# -gt 0 ]; then "$python" -m pytest "$@"; return; fi
-    "$python" -m pytest -q -n 2 -m "not demo"; local code=$?
+    "$python" -m pytest -q -n 2 --dist worksteal -m "not demo"; local code=$?
     "$python" -m pytest -q -m demo || code=$?
     return $code
 }
@@ -49,13 +49,14 @@ fi
 [ -z "$setting_up" ] || wait "$setting_up" || exit 1
 echo "== $(says "$second")"
 if [ $# -eq 0 ]; then
-    set -- -q -n 2 -m "not slow" --ignore=tests/causes
+    set -- -q -n 2 --dist worksteal -m "not slow" --ignore=tests/causes
     # What is about servers, texts or files alone is the same under any Django.
-    for room in change cli lab monitor mysql rules survey web test_docs.py test_house.py; do
+    for room in change cli lab monitor mysql reaper rules survey web test_docs.py test_house.py \
+        test_shape.py; do
         set -- "$@" --ignore="tests/unit/$room"
     done
     for subject in change connect diagnose lab_guardian lab_load lab_proxy lab_server lab_site \
-        monitor_refused monitor_sample monitor_watch watch; do
+        monitor_refused monitor_sample monitor_watch reaper reaper_crowd sessions watch; do
         set -- "$@" --ignore="tests/server/test_$subject.py"
     done
     # Of the lanes only what looks into the interpreter, in test_workers.

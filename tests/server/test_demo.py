@@ -14,7 +14,7 @@ from typing import Any
 import psutil
 import pytest
 
-pytestmark = [pytest.mark.demo, pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
 
 KINDS = ("active", "idle", "idle_in_transaction")
@@ -66,6 +66,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.demo  # it measures, so it runs alone
 def test_the_whole_story_from_hang_to_rollback(folder: Path) -> None:
     demo = start(folder, "--seconds", "16", "--run-in", "10")
     peak = 0

@@ -704,14 +704,15 @@ def test_saved_diagnoses_are_judged_as_a_round_would(
 # ---- again and again ----
 
 
-def test_the_daemon_ends_with_ctrl_c(
-    server: Server, crowd: Callable[..., list[Client]], tmp_path: Path
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_daemon_ends_with_ctrl_c_or_as_a_service(
+    server: Server, crowd: Callable[..., list[Client]], tmp_path: Path, number: signal.Signals
 ) -> None:
     clients = crowd(4)
     more = ("--execute", "--every", "0.3s", "--keep", "1", "--format", "json")
     with started(tmp_path, server, *more) as process:
         wait_until(lambda: _count(server) == 2, 20)  # the one kept, and its own
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         out, err = process.communicate(timeout=20)
     assert process.returncode == 130, (out, err)
     assert "Traceback" not in err
