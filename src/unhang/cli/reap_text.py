@@ -150,6 +150,8 @@ def _print_result(found: Round, *, execute: bool) -> None:
     proof = _("all gone when listed again") if ended and not found.still_there else ""
     at = datetime.now(UTC).strftime("%H:%M:%S")
     out.print(f"{at} [bold]{text}[/] " + " · ".join(filter(None, [proof, *rest])))
+    if ended and found.compared:
+        out.print(f"[dim]{found.compared}[/]")
     if found.surprise:
         out.print(f"[bold red]{_('stopped')}:[/] {escape(found.surprise)}")
 
@@ -179,6 +181,7 @@ def as_json(policy: Policy, found: Round) -> dict[str, Any]:
         "outcomes": [
             {"id": o.session.id, "result": o.result.value, "code": o.code} for o in found.outcomes
         ],
+        "compared": found.compared or None,
         "still_there": sorted(found.still_there),
         "surprise": found.surprise or None,
     }

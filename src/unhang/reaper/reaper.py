@@ -48,6 +48,7 @@ class Round:
         outcomes: Of those that were tried, in order; empty in a dry run.
         surprise: Why the reaper stopped; empty if nothing unexpected happened.
         still_there: Ids that were ended and are listed all the same.
+        compared: How it was made sure that nobody had gone back to work.
     """
 
     choice: Choice
@@ -55,6 +56,7 @@ class Round:
     surprise: str = ""
     still_there: frozenset[int] = frozenset()
     ending_seconds: float = 0.0
+    compared: str = ""
 
     @property
     def ended(self) -> tuple[Session, ...]:
@@ -134,7 +136,7 @@ class Reaper:
             self.engine,
             account=self.account,
             unseen=lambda _unseen: None,
-            thorough=True,
+            thorough=self.policy.idle_seconds,
         )
         self._listed = listing.sessions
         return Look(listing.sessions, at, float(self._status("Uptime")))
@@ -154,9 +156,10 @@ class Reaper:
         self._running_before = self._status("Threads_running")
         outcomes: list[Outcome] = []
         tried: list[Session] = []
-        began, surprise = self.clock(), ""
+        began, surprise, compared = self.clock(), "", ""
         try:
             for ender, sessions in self._by_account(victims):
+                compared = ender.how
                 self.audit.ending(sessions)
                 surprise = self._end_each(ender, sessions, tried, outcomes)
                 if surprise:
@@ -173,7 +176,7 @@ class Reaper:
             surprise = _("{n} sessions are still there {s:g} s after they were ended").format(
                 n=len(left), s=_PROOF_SECONDS
             )
-        return Round(choice, tuple(outcomes), surprise, left, seconds)
+        return Round(choice, tuple(outcomes), surprise, left, seconds, compared)
 
     def _by_account(self, victims: Sequence[Session]) -> Iterator[tuple[Ender, Sequence[Session]]]:
         """Hundreds at a time: what is about to be ended is on disk before, once for all of them."""

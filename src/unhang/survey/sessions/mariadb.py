@@ -52,7 +52,7 @@ INSTALL_LOCKS: Final = "INSTALL SONAME 'metadata_lock_info';"
 _BACKUP_MODES: Final = re.compile(r"BACKUP_(START|FLUSH|WAIT_|BLOCK_)")
 
 
-def read(sources: Sources, _engine: Engine, *, thorough: bool) -> list[Session]:  # noqa: ARG001 - one signature for all engines
+def read(sources: Sources, _engine: Engine, *, thorough: float | None) -> list[Session]:  # noqa: ARG001 - one signature for all engines
     """All sessions but our own."""
     listed = sources.rows(_PROCESSLIST) or ()
     transactions = sources.transactions()

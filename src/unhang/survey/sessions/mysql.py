@@ -95,7 +95,7 @@ _TIMEOUTS_READ: Final = 200
 temporary table (20 us each), and their own `wait_timeout` (70 us)."""
 
 
-def read(sources: Sources, engine: Engine, *, thorough: bool) -> list[Session]:
+def read(sources: Sources, engine: Engine, *, thorough: float | None) -> list[Session]:
     """All sessions but our own."""
     blind = unseen_because(sources.connection, engine)
     if blind:
@@ -121,22 +121,10 @@ def _own_only(sources: Sources, engine: Engine) -> list[Session]:
     return [_plain(row, known) for row in listed]
 
 
-def _plain(row: Row, known: Mapping[int, Transaction] | None = None, **more: Any) -> Session:
+def _plain(row: Row, known: Mapping[int, Transaction] | None = None) -> Session:
     id_, user, host, database, command, seconds, state, info = row
     name, port = host_and_port(host)
     transaction = known.get(id_) if known else None
-    # Made once: replacing fields afterwards would double the time of a long list.
-    fields: dict[str, Any] = {
-        "seconds": float(seconds or 0),
-        "statement": shape_of(info) if info else None,
-        "in_transaction": None if known is None else transaction is not None,
-    }
-    if transaction:
-        fields |= {
-            "transaction_seconds": transaction.seconds,
-            "rows_locked": transaction.rows_locked,
-            "rows_modified": transaction.rows_modified,
-        }
     return Session(
         id=id_,
         user=user or "",
@@ -144,15 +132,20 @@ def _plain(row: Row, known: Mapping[int, Transaction] | None = None, **more: Any
         port=port,
         database=database,
         command=command,
+        seconds=float(seconds or 0),
         state=state or "",
-        **fields | more,
+        statement=shape_of(info) if info else None,
+        in_transaction=None if known is None else transaction is not None,
+        transaction_seconds=transaction.seconds if transaction else None,
+        rows_locked=transaction.rows_locked if transaction else None,
+        rows_modified=transaction.rows_modified if transaction else None,
     )
 
 
 class _Reader:
     """Puts together what `performance_schema` keeps by thread."""
 
-    def __init__(self, sources: Sources, threads: Sequence[Row], thorough: bool) -> None:
+    def __init__(self, sources: Sources, threads: Sequence[Row], thorough: float | None) -> None:
         self.sources = sources
         self.thorough = thorough
         self.threads = threads
@@ -182,23 +175,34 @@ class _Reader:
             xa = None if begun is None else begun.get(thread)
             last = statements.get(thread) if statements is not None else None
             innodb = None if known is None else id_ in known
-            more: dict[str, Any] = {
-                "seconds": self._seconds(row, last),
-                # A thread without a statement has run none.
-                "activity": None if statements is None else int(last[1]) if last else 0,
-                "in_transaction": _either(innodb, xa, locks, id_),
-                "empty_transaction": None if begun is None else thread in begun and not innodb,
-                "xa": None if begun is None else xa not in (None, "NOTXA"),
-                "locks": None if locks is None else locks.get(id_, ()),
-                "blocks": None if blocked is None else tuple(sorted(blocked.get(id_, ()))),
-                "temporary_tables": _has_tables(id_, thread, temporary, innocent),
-                "wait_timeout": timeouts.get(thread),
-                "is_client": row[9] == _CLIENT,
-            }
-            if not row[7] and last:
-                more["statement"] = last[4]
-            place = ports.get(id_, row[2])
-            found.append(_plain((id_, row[1], place, *row[3:8]), known, **more))
+            transaction = known.get(id_) if known else None
+            host, port = host_and_port(ports.get(id_, row[2]))
+            found.append(
+                Session(
+                    id=id_,
+                    user=row[1] or "",
+                    host=host,
+                    database=row[3],
+                    command=row[4],
+                    seconds=self._seconds(row, last),
+                    state=row[6] or "",
+                    in_transaction=_either(innodb, xa, locks, id_),
+                    transaction_seconds=transaction.seconds if transaction else None,
+                    rows_locked=transaction.rows_locked if transaction else None,
+                    rows_modified=transaction.rows_modified if transaction else None,
+                    wait_timeout=timeouts.get(thread),
+                    port=port,
+                    # A thread without a statement has run none.
+                    activity=None if statements is None else int(last[1]) if last else 0,
+                    empty_transaction=None if begun is None else thread in begun and not innodb,
+                    xa=None if begun is None else xa not in (None, "NOTXA"),
+                    locks=None if locks is None else locks.get(id_, ()),
+                    temporary_tables=_has_tables(id_, thread, temporary, innocent),
+                    blocks=None if blocked is None else tuple(sorted(blocked.get(id_, ()))),
+                    statement=shape_of(row[7]) if row[7] else last[4] if last else None,
+                    is_client=row[9] == _CLIENT,
+                )
+            )
         return found
 
     def _rows(self, sql: str) -> Sequence[Row]:
@@ -262,12 +266,15 @@ class _Reader:
         return None if rows is None else frozenset(row[0] for row in rows)
 
     def _longest(self, listed: Iterable[Row], statements: Mapping[int, Row] | None) -> list[int]:
-        """Threads of sleepers, the longest asleep first, as many as are looked at one by one."""
-        sleepers = [row for row in listed if row[4] == "Sleep"]
-        ended = {row[8]: (statements or {}).get(row[8], ())[3:4] for row in sleepers}
-        sleepers.sort(key=lambda row: (ended[row[8]] or (0,))[0] or 0)
-        limit = len(sleepers) if self.thorough else _LOOKED_AT
-        return [row[8] for row in sleepers[:limit]]
+        """Threads of sleepers that are looked at one by one, the longest asleep first."""
+        known = statements or {}
+        idle = {
+            row[8]: self._seconds(row, known.get(row[8])) for row in listed if row[4] == "Sleep"
+        }
+        longest = sorted(idle, key=lambda thread: -idle[thread])
+        if self.thorough is None:
+            return longest[:_LOOKED_AT]
+        return [thread for thread in longest if idle[thread] >= self.thorough]
 
     def _never_created(self, threads: Sequence[int]) -> frozenset[int] | None:
         """Those of these threads that never created anything."""

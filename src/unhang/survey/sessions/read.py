@@ -35,7 +35,7 @@ def read_sessions(
     *,
     account: str,
     unseen: Callable[[Unseen], None],
-    thorough: bool = False,
+    thorough: float | None = None,
 ) -> Listing:
     """Every client session but our own.
 
@@ -44,8 +44,8 @@ def read_sessions(
     Args:
         account: Ours as GRANT wants it written, for the GRANT in an `Unseen`.
         unseen: Called with each thing that this account may not see.
-        thorough: Look at every sleeper one by one where an engine needs that (temporary tables on
-            MySQL, 0.1 ms each); else at the 500 that sleep longest.
+        thorough: Look one by one, where an engine needs that (temporary tables on MySQL, 0.1 ms
+            each), at every sleeper idle for so many seconds; `None`: at the 500 that sleep longest.
     """
     reader = mariadb if engine.kind == "mariadb" else mysql
     sources = Sources(connection, account, unseen)
