@@ -15,8 +15,7 @@ from unhang.reaper.policy import Policy, check_floor, usual_idle
 from unhang.reaper.providers import Provider, detect
 from unhang.reaper.reaper import Reaper
 from unhang.survey.collect import Target, current_account
-from unhang.survey.connect import Connection, open_connection
-from unhang.survey.login import Login
+from unhang.survey.connect import Connection, connected
 from unhang.survey.server import read_server
 
 
@@ -64,7 +63,7 @@ class Work:
             UsageProblem: Nobody can end the sessions of an account that was named.
         """
         with ExitStack() as stack:
-            inspector = stack.enter_context(_connected(self.target.login))
+            inspector = stack.enter_context(connected(self.target.login))
             account = current_account(inspector)
             server = read_server(inspector, account=account, unseen=lambda _unseen: None)
             provider = detect(inspector, self.target.login.host, self.providers)
@@ -102,7 +101,7 @@ class Work:
 
     def _killers(self, stack: ExitStack, policy: Policy) -> Mapping[str, Connection]:
         if self.as_login:
-            killer = stack.enter_context(_connected(self.target.login, several=True))
+            killer = stack.enter_context(connected(self.target.login, several_statements=True))
             return dict.fromkeys(policy.accounts, killer)
         own = {login.user: login for login in self.target.applications}
         missing = sorted(policy.accounts - set(own))
@@ -112,7 +111,7 @@ class Work:
                 cure=_("Let the account of --login end their sessions, with --as-login."),
             )
         return {
-            user: stack.enter_context(_connected(own[user], several=True))
+            user: stack.enter_context(connected(own[user], several_statements=True))
             for user in sorted(policy.accounts)
         }
 
@@ -138,12 +137,3 @@ class Work:
             "accepted": sorted(policy.accepted),
         }
         return stack.enter_context(Audit(self.audit, facts))
-
-
-@contextmanager
-def _connected(login: Login, *, several: bool = False) -> Iterator[Connection]:
-    connection = open_connection(login, several_statements=several)
-    try:
-        yield connection
-    finally:
-        connection.close()

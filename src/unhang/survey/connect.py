@@ -137,9 +137,13 @@ def _tls(login: Login) -> dict[str, Any]:
 
 
 @contextmanager
-def connected(login: Login, *, own_timeout: bool = True) -> Iterator[Connection]:
+def connected(
+    login: Login, *, own_timeout: bool = True, several_statements: bool = False
+) -> Iterator[Connection]:
     """An open connection, as `open_connection` makes it, that is closed at the end."""
-    connection = open_connection(login, own_timeout=own_timeout)
+    connection = open_connection(
+        login, own_timeout=own_timeout, several_statements=several_statements
+    )
     try:
         yield connection
     finally:
