@@ -80,8 +80,11 @@ def read_saved(path: Path) -> list[Survey]:
     """
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
-        return [Survey.from_json(survey) for survey in document["surveys"]]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        surveys = document.get("surveys") if isinstance(document, dict) else None
+        if not isinstance(surveys, list) or not surveys:
+            raise ValueError(_("it holds no surveys"))
+        return [Survey.from_json(survey) for survey in surveys]
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
         reason = getattr(error, "strerror", None) or error
         raise UsageProblem(
             _("{path} is not a saved diagnosis: {error}.").format(path=path, error=reason),

@@ -3,23 +3,47 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from typing import Any, Final
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.markup import escape
 from rich.padding import Padding
+from rich.segment import Segment
 from rich.text import Text
 
 from unhang.errors import UnhangError
 from unhang.i18n import _
 from unhang.rules.model import Finding, Severity
 
+# What commands a terminal: control characters, and those that turn the direction of a text.
+_COMMANDS: Final = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]"
+)
+
+
+class _SafeConsole(Console):
+    """Names of locks, accounts and programs are chosen by others: none may command the terminal.
+
+    Rich adds its own styles later.
+    """
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterable[Segment]:
+        for segment in super().render(renderable, options):
+            if segment.control is None and _COMMANDS.search(segment.text):
+                yield Segment(_COMMANDS.sub("?", segment.text), segment.style)
+            else:
+                yield segment
+
+
 # Rich honours NO_COLOR, and drops colour by itself when the output is no terminal.
-out: Final = Console(highlight=False, soft_wrap=False)
-err: Final = Console(stderr=True, highlight=False)
+out: Final = _SafeConsole(highlight=False, soft_wrap=False)
+err: Final = _SafeConsole(stderr=True, highlight=False)
 
 SCHEMA: Final = 1
 
@@ -57,13 +81,18 @@ def print_finding(finding: Finding) -> None:
     style = _STYLES[finding.severity]
     out.print(
         f"[{style}]{_(finding.severity).upper():8}[/] [bold]{finding.rule}[/] "
-        f"[dim]{escape(finding.subject)}[/]"
+        f"[dim]{escape(_one_line(finding.subject))}[/]"
     )
-    out.print(Padding(Text(finding.sentence), (0, 0, 0, 2)))
+    out.print(Padding(Text(_one_line(finding.sentence)), (0, 0, 0, 2)))
     evidence = " · ".join(f"{name} {value}" for name, value in finding.evidence)
-    out.print(Padding(Text(evidence, style="dim"), (0, 0, 0, 2)))
+    out.print(Padding(Text(_one_line(evidence), style="dim"), (0, 0, 0, 2)))
     print_paste(finding.cure)
     out.print()
+
+
+def _one_line(text: str) -> str:
+    """Statements and names may have breaks of their own, which would look like our lines."""
+    return " ".join(text.split())
 
 
 def print_paste(text: str) -> None:

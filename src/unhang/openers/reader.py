@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import stat
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from unhang.latency.reader import is_held
 FOLDER: Final = "openers"
 SUFFIX: Final = ".jsonl"
 VERSION: Final = 1
+_LONGEST: Final = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +139,7 @@ def _openings(content: bytes) -> Iterator[Opening]:
         return
     for line in lines[1:]:
         entry = _object(line)  # the last one may be half written
-        with contextlib.suppress(KeyError, TypeError, ValueError):
+        with contextlib.suppress(KeyError, TypeError, ValueError, OverflowError):
             yield Opening(
                 id=int(entry["id"]),
                 alias=_text(entry, "alias"),
@@ -157,17 +159,21 @@ def _openings(content: bytes) -> Iterator[Opening]:
 def _object(line: bytes) -> Mapping[str, Any]:
     try:
         read = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):  # another user may have written anything
         return {}
     return read if isinstance(read, dict) else {}
 
 
 def _text(values: Mapping[str, Any], name: str) -> str:
-    text = str(values.get(name, ""))
+    text = str(values.get(name, ""))[:_LONGEST]
     # It will be shown on a terminal.
     return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)
 
 
-def newest(openings: Sequence[Opening]) -> dict[tuple[str, int], Opening]:
-    """By alias and id, the one that was opened last: a server counts anew after a restart."""
-    return {(o.alias, o.id): o for o in sorted(openings, key=lambda o: o.at)}
+def by_number(openings: Sequence[Opening]) -> dict[tuple[str, int], list[Opening]]:
+    """By alias and id, the newest first: a server counts anew after a restart, and two projects
+    with one run directory may have one number at two servers."""
+    found: defaultdict[tuple[str, int], list[Opening]] = defaultdict(list)
+    for opening in sorted(openings, key=lambda opening: -opening.at):
+        found[opening.alias, opening.id].append(opening)
+    return found

@@ -124,24 +124,32 @@ class _File:
     def add(self, connection: object, line: bytes) -> None:
         """Write a line; it may go when this connection has."""
         with self._lock:
-            if self._is_off:
-                return
-            self._lines.append((_reference(connection), line))
-            try:
-                if self._fd is None or self._size + len(line) > self._limit:
-                    self._renew()
-                else:
-                    os.write(self._fd, line)
-                    self._size += len(line)
-            except OSError as error:
-                self._is_off = True
-                self._lines.clear()
-                self._drop()
-                logger.warning(
-                    "unhang: who opens connections is not written down: %s. Requests are not "
-                    'affected; name a folder that belongs to this user in UNHANG["RUN_DIR"].',
-                    error,
-                )
+            problem = self._add(connection, line)
+        if problem is not None:
+            # Without the lock: a handler that logs into a database may open a connection.
+            logger.warning(
+                "unhang: who opens connections is not written down: %s. Requests are not "
+                'affected; name a folder that belongs to this user in UNHANG["RUN_DIR"].',
+                problem,
+            )
+
+    def _add(self, connection: object, line: bytes) -> OSError | None:
+        """Why there will be no more lines, told once."""
+        if self._is_off:
+            return None
+        self._lines.append((_reference(connection), line))
+        try:
+            if self._fd is None or self._size + len(line) > self._limit:
+                self._renew()
+            else:
+                os.write(self._fd, line)
+                self._size += len(line)
+        except OSError as error:
+            self._is_off = True
+            self._lines.clear()
+            self._drop()
+            return error
+        return None
 
     def remove(self) -> None:
         """Delete it."""

@@ -27,6 +27,7 @@ PLUMBING: Final = frozenset(
 _STARTERS: Final = frozenset({"manage.py", "wsgi.py", "asgi.py"})
 """Every stack begins there: they say nothing."""
 
+_LONGEST: Final = 80
 _EXECUTOR: Final = "/concurrent/futures/thread.py"
 _PLAIN: Final = "ThreadPoolExecutor-"
 _HOLDERS: Final = re.compile(r"/(asgiref|gunicorn)/")
@@ -91,7 +92,7 @@ class Places:
 def thread_name(frame: FrameType | None) -> str:
     """Name of the current thread, and whose it is where the name does not say: Python gives the
     threads of all executors the same names, and one with a name looks like any thread."""
-    name = threading.current_thread().name
+    name = threading.current_thread().name[:_LONGEST]
     if name == "MainThread":
         return name
     executor = False

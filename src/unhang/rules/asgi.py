@@ -19,9 +19,12 @@ def judge(survey: Survey) -> Iterator[Finding]:
         and is_applications(survey, session)
         and not is_pooled(survey, session)
     ]
+    told: set[str] = set()
     for alias in survey.aliases:
         own = [session for session in found if session.user == alias.user]
-        if own and alias.conn_max_age != 0 and not alias.pool:
+        # Which of an account's aliases opened one is not known here: told once.
+        if own and alias.conn_max_age != 0 and not alias.pool and alias.user not in told:
+            told.add(alias.user)
             yield Finding(
                 RULE.id,
                 "warning",

@@ -8,6 +8,7 @@ from unhang.i18n import _, ngettext
 from unhang.rules.model import Finding, Rule
 from unhang.rules.text import named, seconds
 from unhang.survey.model import Survey
+from unhang.survey.session import Session
 
 
 def judge(survey: Survey) -> Iterator[Finding]:
@@ -35,9 +36,7 @@ def judge(survey: Survey) -> Iterator[Finding]:
                     named(session),
                     _("asleep {asleep}; {transaction}").format(
                         asleep=seconds(session.seconds),
-                        transaction=_("in a transaction")
-                        if session.in_transaction
-                        else _("in no transaction"),
+                        transaction=_transaction(session),
                     ),
                 )
                 for session in found[:5]
@@ -52,6 +51,12 @@ def judge(survey: Survey) -> Iterator[Finding]:
         ),
         tuple(session.id for session in found),
     )
+
+
+def _transaction(session: Session) -> str:
+    if session.in_transaction is None:
+        return _("whether in a transaction is unknown")
+    return _("in a transaction") if session.in_transaction else _("in no transaction")
 
 
 def _story() -> str:

@@ -7,7 +7,7 @@ from typing import Final
 
 from unhang.i18n import _, ngettext
 from unhang.rules.model import Finding, Rule
-from unhang.rules.text import owners, seconds
+from unhang.rules.text import age_of_transaction, owners, seconds
 from unhang.survey.model import Survey
 from unhang.survey.session import Session
 
@@ -56,9 +56,9 @@ def _describe(session: Session) -> str:
     ).format(
         owner=owners([session]),
         asleep=seconds(session.seconds),
-        age=seconds(session.transaction_seconds or 0),
-        locked=session.rows_locked,
-        modified=session.rows_modified,
+        age=age_of_transaction(session),
+        locked="?" if session.rows_locked is None else session.rows_locked,
+        modified="?" if session.rows_modified is None else session.rows_modified,
     )
 
 

@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Final
 
 from unhang.i18n import _, ngettext
 from unhang.rules import waiting
 from unhang.rules.model import Finding, Rule
 from unhang.rules.owner_kinds import ids
-from unhang.rules.text import named, owners, seconds
+from unhang.rules.text import age_of_transaction, named, owners, seconds
 from unhang.survey.model import Survey
 from unhang.survey.session import Session
+
+_CHAINS: Final = 5
+_SHOWN: Final = 5
+_KILLS: Final = 10
 
 
 def judge(survey: Survey) -> Iterator[Finding]:
     explained: set[int] = set()
-    for holder in survey.sleepers:
-        waiters = waiting.behind(survey, holder)
-        if waiters:
-            explained |= set(ids(waiters))
-            yield _finding(survey, holder, waiters)
+    for holders in _bounded(_together(survey)):
+        waiters = waiting.behind_all(survey, holders)
+        explained |= set(ids(waiters))
+        if len(holders) == 1:
+            yield _finding(survey, holders[0], waiters)
+        else:
+            yield _several(survey, holders, waiters)
     stuck = [s for s in survey.sessions if waiting.waits_for_table(s) and s.id not in explained]
     suspects = [
         s
@@ -28,6 +35,69 @@ def judge(survey: Survey) -> Iterator[Finding]:
     ]
     if stuck and suspects:
         yield _suspected(survey, suspects, stuck)
+
+
+def _together(survey: Survey) -> list[list[Session]]:
+    """Sleepers at the head of chains; together those for whom one and the same session waits."""
+    chains: list[tuple[list[Session], set[int]]] = []
+    for holder in (sleeper for sleeper in survey.sleepers if sleeper.blocks):
+        behind = set(ids(waiting.behind(survey, holder)))
+        if not behind:
+            continue
+        apart = [chain for chain in chains if behind.isdisjoint(chain[1])]
+        joined = [chain for chain in chains if not behind.isdisjoint(chain[1])]
+        heads = [head for chain in joined for head in chain[0]]
+        chains = [*apart, ([*heads, holder], behind.union(*(chain[1] for chain in joined)))]
+    chains.sort(key=lambda chain: -len(chain[1]))
+    return [heads for heads, _waiters in chains]
+
+
+def _bounded(chains: list[list[Session]]) -> list[list[Session]]:
+    """The longest chains, and all the others as one."""
+    if len(chains) <= _CHAINS:
+        return chains
+    rest = [head for heads in chains[_CHAINS - 1 :] for head in heads]
+    return [*chains[: _CHAINS - 1], rest]
+
+
+def _several(survey: Survey, holders: Sequence[Session], waiters: Sequence[Session]) -> Finding:
+    first = max(holders, key=lambda holder: (holder.transaction_seconds or 0, holder.seconds))
+    others = [holder for holder in holders if holder is not first]
+    return Finding(
+        RULE.id,
+        "critical",
+        survey.target,
+        ngettext(
+            "{n} session waits behind {holders} sleepers, for {longest}: the oldest, {holder}, has "
+            "slept {asleep} and holds {what}; to end that one alone may not be enough.",
+            "{n} sessions wait behind {holders} sleepers, the longest for {longest}: the oldest, "
+            "{holder}, has slept {asleep} and holds {what}; to end that one alone may not be "
+            "enough.",
+            len(waiters),
+        ).format(
+            n=len(waiters),
+            holders=len(holders),
+            longest=seconds(max(waiter.seconds for waiter in waiters)),
+            holder=named(first),
+            asleep=seconds(first.seconds),
+            what=_what(first),
+        ),
+        (
+            *_transaction(first),
+            *(
+                (
+                    named(holder),
+                    _("asleep {asleep}, holds {what}").format(
+                        asleep=seconds(holder.seconds), what=_what(holder)
+                    ),
+                )
+                for holder in others[: _SHOWN - 1]
+            ),
+            *waiting.who_waits(waiters),
+        ),
+        _cure([first, *others]),
+        ids([*holders, *waiters]),
+    )
 
 
 def _finding(survey: Survey, holder: Session, waiters: Sequence[Session]) -> Finding:
@@ -49,7 +119,7 @@ def _finding(survey: Survey, holder: Session, waiters: Sequence[Session]) -> Fin
             what=_what(holder),
         ),
         (*_transaction(holder), *waiting.who_waits(waiters)),
-        _cure(holder),
+        _cure([holder]),
         (holder.id, *ids(waiters)),
     )
 
@@ -71,7 +141,7 @@ def _transaction(holder: Session) -> tuple[tuple[str, str], ...]:
                 (
                     _("its transaction"),
                     _("{age} old, {locked} rows locked, {modified} modified").format(
-                        age=seconds(holder.transaction_seconds or 0),
+                        age=age_of_transaction(holder),
                         locked="?" if holder.rows_locked is None else holder.rows_locked,
                         modified="?" if holder.rows_modified is None else holder.rows_modified,
                     ),
@@ -84,13 +154,21 @@ def _transaction(holder: Session) -> tuple[tuple[str, str], ...]:
     )
 
 
-def _cure(holder: Session) -> str:
-    return _(
+def _cure(holders: Sequence[Session]) -> str:
+    kills = [f"KILL {holder.id};" for holder in holders[:_KILLS]]
+    if len(holders) > _KILLS:
+        kills.append(_("# {n} more").format(n=len(holders) - _KILLS))
+    return ngettext(
         "# ask its owner to commit or roll back; its work is lost if you end it:\n"
-        "KILL {id};\n"
+        "{kills}\n"
         "# and let DDL give up instead of stopping everybody behind it:\n"
-        "SET SESSION lock_wait_timeout = 5;   -- before ALTER TABLE"
-    ).format(id=holder.id)
+        "SET SESSION lock_wait_timeout = 5;   -- before ALTER TABLE",
+        "# ask their owners to commit or roll back; their work is lost if you end them:\n"
+        "{kills}\n"
+        "# and let DDL give up instead of stopping everybody behind it:\n"
+        "SET SESSION lock_wait_timeout = 5;   -- before ALTER TABLE",
+        len(holders),
+    ).format(kills="\n".join(kills))
 
 
 def _suspected(survey: Survey, suspects: Sequence[Session], stuck: Sequence[Session]) -> Finding:
@@ -115,7 +193,7 @@ def _suspected(survey: Survey, suspects: Sequence[Session], stuck: Sequence[Sess
                     _("may hold it: {session}").format(session=named(session)),
                     _("asleep {asleep}, transaction {age} old").format(
                         asleep=seconds(session.seconds),
-                        age=seconds(session.transaction_seconds or 0),
+                        age=age_of_transaction(session),
                     ),
                 )
                 for session in sorted(suspects, key=lambda s: -(s.transaction_seconds or 0))[:5]
@@ -140,7 +218,8 @@ def _story() -> str:
         'sessions in "Waiting for table metadata lock". Row locks make such chains, too. MariaDB '
         "waits a day for a metadata lock by default, MySQL a year.\n\n"
         "unhang follows who waits for whom, up to the sleeper at the head, and counts everybody "
-        "behind it. On MariaDB without performance_schema and without the plugin "
+        "behind it. Several sleepers for whom the same sessions wait are told together: all of "
+        "them must end. On MariaDB without performance_schema and without the plugin "
         "METADATA_LOCK_INFO nobody can see who holds a metadata lock; then the sleepers in a "
         "transaction are named as those who may.\n\n"
         "The cure is at the head: commit, roll back, or KILL the sleeper, whose work is lost "

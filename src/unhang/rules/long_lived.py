@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from unhang.i18n import _
+from unhang.i18n import ngettext
 from unhang.rules.model import Finding, Severity
 from unhang.rules.owner_kinds import ids, own_wait_timeout
-from unhang.rules.text import owner_evidence, owners, seconds, sleepers
+from unhang.rules.text import owner_evidence, owners, seconds
 from unhang.survey.model import Survey
 from unhang.survey.session import Session
 
@@ -34,9 +34,11 @@ def finding(rule: str, survey: Survey, found: Sequence[Session], why: str, cure:
         rule,
         severity(survey, found),
         survey.target,
-        _("{sleepers} up to {oldest} old: {owners}. {why}").format(
-            sleepers=sleepers(len(found)), oldest=seconds(oldest), owners=owners(found), why=why
-        ),
+        ngettext(
+            "{n} sleeper, {oldest} old: {owners}. {why}",
+            "{n} sleepers up to {oldest} old: {owners}. {why}",
+            len(found),
+        ).format(n=len(found), oldest=seconds(oldest), owners=owners(found), why=why),
         (
             *owner_evidence(found),
             ("wait_timeout", seconds(own_wait_timeout(survey, found[0]))),

@@ -62,7 +62,6 @@ def _finding(survey: Survey, known: Sequence[Session], counted: Sequence[Session
         ),
         (
             *owner_evidence(found),
-            (_("threads"), _how(known)),
             ("max_connections", str(limit)),
         ),
         _(
@@ -82,9 +81,7 @@ def _how(known: Sequence[Session]) -> str:
         return _("The processes hold more than one for each of their request threads")
     if _executors_per_process(known) >= _FEW:
         return _("They come from several executors in a process, one for each request it seems")
-    return _(
-        "They come from one executor or set of threads in a process, which lives as long as it"
-    )
+    return _("They come from one executor or set of threads in each process")
 
 
 def _executors_per_process(known: Sequence[Session]) -> int:

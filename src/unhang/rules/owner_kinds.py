@@ -16,25 +16,26 @@ OLD_SECONDS: Final = 5.0
 """Longer than a request keeps a connection idle between two of its queries, unless it calls
 somebody else meanwhile."""
 
-# In this order: `celery beat` is a scheduler, `gunicorn -k uvicorn…` is ASGI, and `manage.py
-# runserver` is a web server.
+# In this order: `celery beat` is a scheduler and `celery -A scheduler worker` is none, `gunicorn -k
+# uvicorn…` is ASGI, and `manage.py runserver` is a web server.
 _PATTERNS: Final[tuple[tuple[Kind, str], ...]] = (
-    (
-        "scheduler",
-        r"\bcelery\b.*\bbeat\b|apscheduler|scheduler|\bcron(?!y)|\bschedule\b|clock\.py",
-    ),
+    ("scheduler", r"\bcelery\b.*\bbeat\b"),
     ("task worker", r"\b(celery|rqworker|rq worker|huey|run_huey|dramatiq|qcluster|arq)\b"),
     ("asgi", r"\b(uvicorn|daphne|hypercorn|granian)\b"),
     ("web", r"\b(gunicorn|uwsgi|mod_wsgi|waitress|apache2|httpd|runserver)\b"),
+    ("scheduler", r"scheduler|\bcron(?!y)|\bschedule\b|clock\.py"),
     ("command", r"\bmanage\.py\b|\bdjango-admin\b|\bdjango\b +\w"),
     ("script", r"\bpython[\d.]*\b"),
 )
 _PROGRAMS: Final = tuple((kind, re.compile(pattern, re.IGNORECASE)) for kind, pattern in _PATTERNS)
+_SCHEDULER_THREAD: Final = re.compile("scheduler", re.IGNORECASE)
 _WORKS: Final[tuple[tuple[str, Kind], ...]] = (("task ", "task worker"), ("command ", "command"))
 _HTTP: Final = re.compile(r"[A-Z]+ /")
 _OUTSIDE_NOT: Final = re.compile(
     r"MainThread|.*\((?:asgiref|gunicorn)\)|.*process_request_thread.*"
 )
+# They may carry a copy of the request's context, and so its work.
+_STARTED: Final = re.compile(r"(?:ThreadPoolExecutor-|Thread-|asyncio_)\d+.*|.*\(executor\)")
 
 
 def kind_of(session: Session) -> Kind:
@@ -45,14 +46,17 @@ def kind_of(session: Session) -> Kind:
 
 @lru_cache(maxsize=4096)
 def _kind_of_owner(owner: Owner) -> Kind:
+    if _SCHEDULER_THREAD.search(owner.thread):
+        return "scheduler"  # it may live in a web server
+    worked = _kind_of_work(owner.work)
+    # The path of a request says nothing about the program: `GET /schedule/`.
+    program = f"{owner.program} {owner.work}" if worked == "command" else owner.program
     for kind, pattern in _PROGRAMS:
-        if kind == "scheduler" and pattern.search(f"{owner.program} {owner.work} {owner.thread}"):
-            return kind
-        if kind == "command" and (worked := _kind_of_work(owner.work)):
+        if kind == "command" and worked:
             return worked
-        if pattern.search(owner.program):
+        if pattern.search(program):
             return kind
-    return _kind_of_work(owner.work) or "unknown"
+    return worked or "unknown"
 
 
 def _kind_of_work(work: str) -> Kind | None:
@@ -69,6 +73,8 @@ def in_threads_of_its_own(owner: Owner) -> bool | None:
     """
     if not owner.thread:
         return None
+    if _HTTP.match(owner.work) and not _STARTED.fullmatch(owner.thread):
+        return False  # uWSGI, mod_wsgi, waitress: a request runs in it, and nobody copied that
     return _OUTSIDE_NOT.fullmatch(owner.thread) is None
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from unhang.i18n import _, ngettext
@@ -45,9 +45,23 @@ def judge(survey: Survey) -> Iterator[Finding]:
             *owner_evidence(old),
         ),
         _("# restart what holds them, so that it connects anew; or end them one by one:\n")
-        + "\n".join(f"KILL {session.id};" for session in old[:20] if not session.in_transaction),
+        + "\n".join(_kills(old)),
         ids(old),
     )
+
+
+def _kills(old: Sequence[Session]) -> list[str]:
+    idle = [f"KILL {session.id};" for session in old if session.is_idle]
+    unsure = sum(session.in_transaction is None for session in old)
+    return [
+        *idle[:20],
+        *([_("# {n} more").format(n=len(idle) - 20)] if len(idle) > 20 else ()),
+        *(
+            [_("# {n} may hold a transaction, which this account cannot see").format(n=unsure)]
+            if unsure
+            else ()
+        ),
+    ]
 
 
 def _is_old(survey: Survey, session: Session, now: int) -> bool:

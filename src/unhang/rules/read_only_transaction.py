@@ -8,7 +8,7 @@ from typing import Final
 from unhang.i18n import _
 from unhang.rules.model import Finding, Rule
 from unhang.rules.owner_kinds import ids
-from unhang.rules.text import named, owner_evidence, seconds, sleepers
+from unhang.rules.text import age_of_transaction, named, owner_evidence, seconds, sleepers
 from unhang.survey.model import Survey
 from unhang.survey.session import Session
 
@@ -57,7 +57,7 @@ def _finding(survey: Survey, found: Sequence[Session]) -> Finding:
                     named(session),
                     _("asleep {asleep}, transaction {age} old, 0 rows locked, 0 modified").format(
                         asleep=seconds(session.seconds),
-                        age=seconds(session.transaction_seconds or 0),
+                        age=age_of_transaction(session),
                     ),
                 )
                 for session in found[:5]

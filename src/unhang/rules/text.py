@@ -66,6 +66,12 @@ def sessions_of(count: int) -> str:
     return ngettext("{n} session", "{n} sessions", count).format(n=count)
 
 
+def age_of_transaction(session: Session) -> str:
+    """Of the open one; `?` where the server does not tell."""
+    age = session.transaction_seconds
+    return "?" if age is None else seconds(age)
+
+
 def named(session: Session) -> str:
     """One session, as a person would look for it: `session 41 (shop at 10.0.0.7)`."""
     return _("session {id} ({owner})").format(id=session.id, owner=owners([session]))

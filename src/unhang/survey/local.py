@@ -155,7 +155,8 @@ def _process(pid: int) -> Process | None:
     container = ""
     with contextlib.suppress(OSError, UnicodeDecodeError):
         container = container_in(Path("/proc", str(pid), "cgroup").read_text())
-    return Process(program, container)
+    # A process may call itself anything.
+    return Process("".join(c if c.isprintable() else "?" for c in program), container)
 
 
 def is_root() -> bool:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from unhang.i18n import _
-from unhang.openers.reader import Opening, newest, read_all
+from unhang.openers.reader import Opening, by_number, read_all
 from unhang.survey import proxies
 from unhang.survey.local import Host, ThisHost, is_root
 from unhang.survey.model import Alias, Unseen
@@ -64,7 +64,7 @@ def with_owners(
     finder = _Finder(
         host,
         {session.id for session in sessions if session.host and host.is_here(session.host)},
-        newest([opening for opening in openings if opening.at >= oldest]),
+        by_number([opening for opening in openings if opening.at >= oldest]),
         {alias.name: alias.user for alias in aliases},
         attributes or {},
     )
@@ -82,7 +82,7 @@ class _Finder:
         self,
         host: Host,
         local: set[int],
-        openings: Mapping[tuple[str, int], Opening],
+        openings: Mapping[tuple[str, int], Sequence[Opening]],
         users: Mapping[str, str],
         attributes: Attributes,
     ) -> None:
@@ -135,10 +135,12 @@ class _Finder:
         """What the application wrote down of it."""
         if proxy is not None and proxy.renumbers:
             return None  # the application knows it by another number
-        for alias, user in self._users.items():
-            opening = self._openings.get((alias, session.id))
-            if opening is None or user != session.user:
-                continue
+        for opening in (
+            opening
+            for alias, user in self._users.items()
+            if user == session.user
+            for opening in self._openings.get((alias, session.id), ())
+        ):
             if proxy is None and opening.port and session.port not in (None, opening.port):
                 continue  # the same number, by chance or at another server
             in_sight = opening.pid_namespace == self._host.pid_namespace

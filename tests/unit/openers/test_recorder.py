@@ -20,7 +20,7 @@ import pytest
 
 from unhang.openers import Opening, read_all, recorder
 from unhang.openers.program import program_of
-from unhang.openers.reader import FOLDER, newest
+from unhang.openers.reader import FOLDER, by_number
 from unhang.openers.recorder import MAX_BYTES, Recorder
 
 
@@ -250,6 +250,28 @@ def test_what_cannot_be_written_is_told_once(
     assert "Requests are not affected" in caplog.text
 
 
+def test_a_log_that_opens_a_connection_does_not_wait_for_itself(
+    make: Callable[..., Recorder], run_dir: Path
+) -> None:
+    run_dir.write_text("a file")
+    run_dir.with_name(f"run-{os.geteuid()}").write_text("another")
+    own = make()
+    told = []
+
+    class IntoADatabase(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            told.append(record)
+            note(own)
+
+    handler = IntoADatabase()
+    recorder.logger.addHandler(handler)
+    try:
+        note(own)
+    finally:
+        recorder.logger.removeHandler(handler)
+    assert len(told) == 1
+
+
 def test_a_full_disk_is_told_once(
     make: Callable[..., Recorder], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -298,6 +320,20 @@ def test_what_is_no_line_of_ours_is_passed_over(
     assert [opening.id for opening in read(run_dir)] == [7]
 
 
+@pytest.mark.parametrize(
+    "line", ["[" * 100_000, '{"id": 1e999, "alias": "default", "port": 0, "at": 1}']
+)
+def test_nobody_can_write_a_line_that_ends_the_reader(
+    make: Callable[..., Recorder], run_dir: Path, line: str
+) -> None:
+    """The folder may be another user's, and root reads it."""
+    note(make())
+    (file,) = files(run_dir)
+    with file.open("a") as stream:
+        stream.write(f"{line}\n")
+    assert [opening.id for opening in read(run_dir)] == [7]
+
+
 def test_what_would_move_a_terminals_cursor_is_not_shown(
     make: Callable[..., Recorder], run_dir: Path
 ) -> None:
@@ -305,10 +341,11 @@ def test_what_would_move_a_terminals_cursor_is_not_shown(
     assert [opening.work for opening in read(run_dir)] == ["GET /?[2J"]
 
 
-def test_the_newest_of_one_number_counts() -> None:
+def test_the_newest_of_one_number_comes_first() -> None:
     header = {"version": 1, "pid": 5}
     lines = [{"id": 3, "alias": "a", "port": 0, "at": at, "code": f"v.py:{at}"} for at in (2, 1)]
     content = "\n".join(json.dumps(line) for line in (header, *lines)).encode()
     from unhang.openers.reader import _openings
 
-    assert newest(list(_openings(content)))["a", 3].code == "v.py:2"
+    found = by_number(list(_openings(content)))["a", 3]
+    assert [opening.code for opening in found] == ["v.py:2", "v.py:1"]

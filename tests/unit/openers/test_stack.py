@@ -80,3 +80,10 @@ def test_an_executor_thread_of_another_ones_is_told_apart() -> None:
     assert named == "mailer_0 (executor)"
     assert asgi == f"{own} (asgiref)"
     assert thread_name(sys._getframe()) == threading.current_thread().name
+
+
+def test_a_threads_name_is_bounded_and_still_says_whose_it_is() -> None:
+    with ThreadPoolExecutor(1, thread_name_prefix="x" * 10_000) as executor:
+        told = executor.submit(lambda: thread_name(sys._getframe())).result()
+    assert len(told) < 100
+    assert told.endswith(" (executor)")

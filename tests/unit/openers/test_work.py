@@ -52,6 +52,12 @@ def test_what_may_be_a_secret_in_a_path_is_not_told() -> None:
     assert current_work() == "GET /reset/MQ/…/"
 
 
+def test_nobody_can_send_a_path_that_takes_long() -> None:
+    """The time grew with the square of a part's length: a minute for 64 kB."""
+    work.begin_request(scope={"method": "GET", "path": f"/{'a' * 1_000_000}/7"})
+    assert current_work().startswith("GET /aaaa")
+
+
 def test_a_copy_of_the_context_does_not_outlive_the_request() -> None:
     work.begin_request(environ=ENVIRON)
     copied = contextvars.copy_context()

@@ -50,6 +50,42 @@ def test_uh501_does_not_lose_itself_in_a_circle() -> None:
     assert found(a_survey(sessions=sessions), "UH501")[0].sessions == (1, 2)
 
 
+def test_uh501_tells_sleepers_that_hold_up_the_same_sessions_together() -> None:
+    sessions = (
+        a_sleeper(1, 60.0, blocks=(4,), **OPEN),
+        a_sleeper(2, 60.0, blocks=(4,), **OPEN | {"transaction_seconds": 99.0}),
+        a_sleeper(3, 60.0, blocks=(4,), **OPEN),
+        a_query(4, 50.0, state=TABLE, blocks=(5,)),
+        a_query(5, 40.0, state=TABLE, blocks=()),
+        a_sleeper(6, 60.0, blocks=(7,), **OPEN),
+        a_query(7, 10.0),
+    )
+    several, one = found(a_survey(sessions=sessions), "UH501")
+    assert "2 sessions wait behind 3 sleepers" in several.sentence
+    assert "the oldest, session 2 " in several.sentence
+    assert [f"KILL {n};" in several.cure for n in (1, 2, 3, 6)] == [True, True, True, False]
+    assert sorted(several.sessions) == [1, 2, 3, 4, 5]
+    assert one.sessions == (6, 7)
+
+
+def test_uh501_follows_a_long_queue_in_no_time() -> None:
+    """Each of 1,500 blocks all behind it: with a list this took minutes."""
+    last = 1501
+    queue = [a_query(n, state=TABLE, blocks=tuple(range(n + 1, last))) for n in range(1, last)]
+    head = a_sleeper(0, 60.0, blocks=tuple(range(1, last)), **OPEN)
+    (finding,) = found(a_survey(sessions=(head, *queue)), "UH501")
+    assert len(finding.sessions) == last
+
+
+def test_uh501_tells_many_chains_in_a_few_findings() -> None:
+    holders = [a_sleeper(2 * n, 60.0, blocks=(2 * n + 1,), **OPEN) for n in range(40)]
+    waiters = [a_query(2 * n + 1) for n in range(40)]
+    findings = found(a_survey(sessions=(*holders, *waiters)), "UH501")
+    assert len(findings) == 5
+    assert {number for f in findings for number in f.sessions} == set(range(80))
+    assert all(len(f.cure.splitlines()) < 30 for f in findings)
+
+
 def test_uh501_suspects_where_the_server_does_not_show_it() -> None:
     sessions = (a_sleeper(1, 60.0, **OPEN), a_query(2, state=TABLE), a_sleeper(3, 60.0))
     (finding,) = found(a_survey(sessions=sessions), "UH501")

@@ -228,3 +228,59 @@ def test_uh601_leaves_alone(sessions: tuple[Session, ...], alias: Any) -> None:
 def test_uh601_goes_by_the_sessions_own_wait_timeout() -> None:
     sessions = sleepers(1, REQUEST, 40.0, wait_timeout=60)
     assert found(a_survey(aliases=(CLOSES,), sessions=sessions), "UH601")
+
+
+@pytest.mark.parametrize(
+    ("program", "thread", "work", "kind"),
+    [
+        ("gunicorn shop.wsgi", "ThreadPoolExecutor-0_1 (gunicorn)", "GET /schedule/", "web"),
+        ("gunicorn scheduler.wsgi", "", "", "web"),
+        ("celery -A scheduler worker", "", "task scheduler.tasks.mail", "task worker"),
+        ("gunicorn shop.wsgi", "APScheduler", "", "scheduler"),
+        ("", "", "command run_scheduler", "scheduler"),
+    ],
+)
+def test_only_the_program_its_command_or_thread_makes_a_scheduler(
+    program: str, thread: str, work: str, kind: str
+) -> None:
+    owner = Owner(("owner file",), 1, program, thread=thread, work=work)
+    assert kind_of(a_sleeper(owner=owner)) == kind
+
+
+@pytest.mark.parametrize("thread", ["uWSGIWorker1Core3", "waitress-2", "Dummy-1"])
+def test_a_thread_that_runs_a_request_is_not_one_of_its_own(thread: str) -> None:
+    owner = replace(GUNICORN, program="uwsgi", thread=thread, work="GET /checkout/")
+    kept = a_survey(aliases=(an_alias(),), sessions=sleepers(4, owner))
+    assert not found(kept, "UH204")
+    assert not found(replace(kept, aliases=(CLOSES,)), "UH204")
+    started = replace(owner, thread="asyncio_0")  # a copy of the request's context
+    assert found(replace(kept, sessions=sleepers(4, started)), "UH204")
+
+
+def test_two_aliases_with_one_account_are_told_once() -> None:
+    aliases = (an_alias(), an_alias("replica"))
+    survey = a_survey(aliases=aliases, sessions=sleepers(3, UVICORN))
+    assert len(found(survey, "UH205")) == 1
+
+
+def test_a_shell_that_was_left_open_is_a_notice_with_a_cure_of_its_own() -> None:
+    shell = replace(COMMAND, program="python manage.py shell_plus")
+    survey = a_survey(
+        aliases=(CLOSES,),
+        sessions=(a_sleeper(1, 900.0, owner=shell), a_sleeper(2, 900.0, owner=COMMAND)),
+    )
+    command, left_open = found(survey, "UH206")
+    assert (command.severity, command.sessions) == ("warning", (2,))
+    assert (left_open.severity, left_open.sessions) == ("notice", (1,))
+    assert "leave the shell" in left_open.cure
+
+
+def test_an_unknown_transaction_is_not_told_as_none() -> None:
+    gone = a_survey(sessions=(a_sleeper(1, in_transaction=None),), held=(Held(1, ()),))
+    (finding,) = found(gone, "UH210")
+    assert "unknown" in str(finding.evidence)
+    assert "in no transaction" not in str(finding.evidence)
+    holding = a_sleeper(1, 60.0, in_transaction=True)
+    (finding,) = found(a_survey(sessions=(holding,)), "UH202")
+    assert "None" not in str(finding.evidence)
+    assert "transaction ?, ? rows locked, ? modified" in str(finding.evidence)

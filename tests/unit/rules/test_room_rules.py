@@ -154,3 +154,16 @@ def test_the_facts_for_these_rules_survive_json() -> None:
     again = Survey.from_json(survey.to_json())
     assert again == survey
     assert [f.rule for f in catalogue.judge(again)] == ["UH305", "UH209", "UH210", "UH506"]
+
+
+def test_uh105_ends_nobody_who_may_hold_a_transaction() -> None:
+    sessions = (
+        a_sleeper(1, 900.0),
+        a_sleeper(2, 900.0, in_transaction=None),
+        a_sleeper(3, 900.0, in_transaction=True),
+    )
+    (finding,) = found(a_survey(sessions=sessions), "UH105")
+    assert "KILL 1;" in finding.cure
+    assert "KILL 2;" not in finding.cure
+    assert "KILL 3;" not in finding.cure
+    assert "# 1 may hold a transaction" in finding.cure

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -121,6 +122,17 @@ def test_the_same_port_or_none_at_all_is_the_same_session(note: Note, owner_of: 
     assert owner_of(session()) is not None  # the server does not tell ports
 
 
+def test_one_number_of_two_projects_is_told_apart_by_the_port(
+    note: Note, owner_of: OwnerOf
+) -> None:
+    """Two projects with one run directory, each with a server of its own."""
+    note(7, port=40_000, code="shop/views.py:88")
+    note(7, port=50_000, code="blog/views.py:5")
+    owner = owner_of(session(port=40_000))
+    assert owner is not None
+    assert owner.code == "shop/views.py:88"
+
+
 def test_what_is_older_than_the_server_is_of_another_life(note: Note, owner_of: OwnerOf) -> None:
     note(7)
     assert owner_of(session(), server_uptime=0) is not None
@@ -229,6 +241,22 @@ def test_this_host_knows_itself() -> None:
     assert process is not None
     assert "py" in process.program
     assert host.process(2**22 + 1) is None
+
+
+def test_a_process_cannot_command_the_terminal_by_its_name() -> None:
+    code = "print('ready', flush=True); input()"
+    with subprocess.Popen(
+        ["\x1b[2Jevil\nCRITICAL", "-c", code],
+        executable=sys.executable,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as evil:
+        assert evil.stdout is not None
+        evil.stdout.readline()
+        process = ThisHost().process(evil.pid)
+        evil.communicate("\n")
+    assert process == Process("?[2Jevil?CRITICAL", process.container if process else "")
 
 
 # -- connect attributes ---------------------------------------------------------------------------
