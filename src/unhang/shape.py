@@ -13,6 +13,8 @@ _VARIES: Final = re.compile(
     | (?P<comment> /\*.*?(?:\*/|\Z) | --(?=\s|\Z)[^\n]* | \#[^\n]* )
     | (?<![\w`$.])0(?:x[0-9a-f]+|b[01]+)\b
     | (?<![\w`$.])(?:\d+(?:\.\d*)?|\.\d+)(?:e[+-]?\d+)?(?!\w)
+    | (?<![\w`$.])\d{4,}
+    | (?<![\w$])\$(?P<tag>\w*)\$.*?(?:\$(?P=tag)\$|\Z)
     | (?P<list> %s(?:\s*,\s*%s)+ )
     """,
     re.VERBOSE | re.IGNORECASE | re.DOTALL,
@@ -45,6 +47,22 @@ def shape_of(query: Any) -> str:
         text = _HALF_A_ROW.sub(r"\1", text)
     text = _SPACE.sub(" ", text).strip()
     return _TERMS.sub(r"\1 \2 …", _WHENS.sub(r"\1… ", text))  # of bulk_update; of Q objects
+
+
+_ESCAPED_QUOTE: Final = re.compile(r"(?<!\\)(?:\\\\)*\\['\"]")
+
+
+def certain_shape_of(text: str) -> str:
+    """The same of a statement with its values in it, by whatever rules a session writes strings.
+
+    Under NO_BACKSLASH_ESCAPES a string may end where elsewhere it goes on; from the first such one
+    on nothing is told.
+    """
+    doubtful = _ESCAPED_QUOTE.search(text)
+    if doubtful is None:
+        return shape_of(text)
+    begins = (found.start() for found in _VARIES.finditer(text) if found.end() > doubtful.start())
+    return shape_of(text[: min(next(begins, doubtful.start()), doubtful.start())]) + " ? …"
 
 
 def _without_value(found: re.Match[str]) -> str:

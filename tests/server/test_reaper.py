@@ -9,6 +9,7 @@ import signal
 import stat
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -30,7 +31,8 @@ from unhang.survey.connect import Connection, open_connection
 from unhang.survey.login import from_dsn
 from unhang.survey.server import read_server
 from unhang.survey.session import Session
-from unhang.survey.sessions import read_sessions
+from unhang.survey.sessions import Listing, read_sessions
+from unhang.survey.sessions.sources import Sources
 
 LIMIT = 200
 INSPECTOR = "inspector"
@@ -180,16 +182,16 @@ def ending(server: Server, user: str = "app") -> Iterator[tuple[Any, Any]]:
 
         inspector, killer = connect(INSPECTOR), connect(user, several_statements=True)
         engine = read_server(inspector, account="", unseen=lambda _: None).engine
-        listed: list[Session] = []
+        listings: list[Listing] = []
 
         def look(clients: Sequence[Client]) -> list[Session]:
-            listing = read_sessions(inspector, engine, account="", unseen=lambda _: None)
-            listed[:] = listing.sessions
+            listings.append(read_sessions(inspector, engine, account="", unseen=lambda _: None))
             wanted = [id_of(client) for client in clients]
+            listed = listings[-1].sessions
             return [session for id_ in wanted for session in listed if session.id == id_]
 
         def end(sessions: Sequence[Session]) -> list[Outcome]:
-            ender = ender_for(engine, inspector, killer, listed)
+            ender = ender_for(engine, inspector, killer, listings[-1].unique)
             end.ender = ender  # type: ignore[attr-defined] # for the tests of which one it is
             return ender.end(sessions)
 
@@ -699,6 +701,204 @@ def test_saved_diagnoses_are_judged_as_a_round_would(
     assert replayed(*first, *first) == [], "no time between the looks"
     assert replayed(*first, "--account", "root", "--account", INSPECTOR) == []
     assert alive(clients) == [True] * 4
+
+
+# ---- what hides, and what stands still ----
+
+
+@pytest.fixture
+def mysql(shared: Callable[[str], Server], request: pytest.FixtureRequest) -> Server:
+    from unhang.lab import available_engines
+
+    if "mysql97" not in available_engines():
+        pytest.skip("no MySQL server here: make servers")
+    server = shared("mysql97")
+    server.create_account("app", PASSWORD, database="app")
+    return server
+
+
+@pytest.fixture
+def chosen(unhang: Unhang, mysql: Server) -> Callable[[], set[int]]:
+    """Whom a dry run on MySQL would end."""
+
+    def call() -> set[int]:
+        login = ("--dsn", mysql.dsn("app", PASSWORD), "--login", mysql.dsn(INSPECTOR, PASSWORD))
+        ran = unhang("reap", *login, *QUICK, "--keep", "0", "--format", "json")
+        return set(ids(ran.json()))
+
+    return call
+
+
+def test_a_thread_that_is_not_instrumented_is_unknown(
+    mysql: Server, chosen: Callable[[], set[int]]
+) -> None:
+    with contextlib.closing(mysql.connect("app", PASSWORD, "app")) as hidden:
+        run(hidden, "SELECT 1")
+        mysql.execute(
+            "UPDATE performance_schema.threads SET INSTRUMENTED = 'NO' WHERE PROCESSLIST_ID = %s",
+            id_of(hidden),
+        )
+        run(hidden, "BEGIN")
+        time.sleep(SETTLED)
+        assert chosen() == set()
+        with ending(mysql) as (look, end):
+            (seen,) = look([hidden])
+            assert (seen.activity, seen.empty_transaction, seen.xa) == (None, None, None)
+            assert results(end([seen])) == [Result.USED]
+
+
+@pytest.mark.parametrize("consumer", ["thread_instrumentation", "events_statements_current"])
+def test_with_a_consumer_off_nothing_is_certain(
+    mysql: Server, chosen: Callable[[], set[int]], consumer: str
+) -> None:
+    switch = "UPDATE performance_schema.setup_consumers SET ENABLED = %s WHERE NAME = %s"
+    with contextlib.closing(mysql.connect("app", PASSWORD, "app")) as client:
+        run(client, "SELECT 1")
+        mysql.execute(switch, "NO", consumer)
+        try:
+            run(client, "BEGIN")
+            time.sleep(SETTLED)
+            assert chosen() == set()
+            with ending(mysql) as (look, end):
+                assert results(end(look([client]))) == [Result.USED]
+        finally:
+            mysql.execute(switch, "YES", consumer)
+
+
+def test_a_table_that_a_function_made_is_not_overlooked(
+    mysql: Server, chosen: Callable[[], set[int]]
+) -> None:
+    mysql.execute("SET GLOBAL log_bin_trust_function_creators = 1")
+    mysql.execute("DROP FUNCTION IF EXISTS app.makes")
+    mysql.execute(
+        "CREATE FUNCTION app.makes() RETURNS INT BEGIN"
+        " CREATE TEMPORARY TABLE IF NOT EXISTS app.made (n INT) ENGINE=MEMORY; RETURN 1; END"
+    )
+    clients = [mysql.connect("app", PASSWORD, "app") for _ in range(3)]
+    with contextlib.ExitStack() as stack:
+        for client in clients:
+            stack.callback(client.close)
+        run(clients[0], "SELECT makes()")
+        run(clients[1], "SELECT 1")
+        run(clients[2], "CREATE TEMPORARY TABLE t (n INT) ENGINE=MEMORY")
+        time.sleep(SETTLED)
+        assert chosen() == {id_of(clients[1])}
+        # Emptied counts are no proof of innocence.
+        mysql.execute(
+            "TRUNCATE performance_schema.events_statements_summary_by_thread_by_event_name"
+        )
+        assert chosen() == set()
+
+
+def test_a_statement_that_began_while_we_looked_is_seen(mysql: Server) -> None:
+    """The threads are listed before their statements are."""
+    with contextlib.closing(mysql.connect("app", PASSWORD, "app")) as client:
+        run(client, "SELECT 1")
+        worker = threading.Thread(target=run, args=(client, "SELECT SLEEP(1)"))
+        with ending(mysql) as (look, end):
+            with pytest.MonkeyPatch.context() as patch:
+                real = Sources.rows
+
+                def rows(self: Sources, sql: str) -> Any:
+                    if "events_statements_current" in sql and not worker.is_alive():
+                        worker.start()
+                        time.sleep(0.2)
+                    return real(self, sql)
+
+                patch.setattr(Sources, "rows", rows)
+                (seen,) = look([client])
+            assert seen.command == "Query"
+            assert results(end([seen])) == [Result.USED]
+        worker.join()
+
+
+def test_a_copy_of_the_transactions_that_a_monitor_keeps_old_is_not_believed(
+    server: Server, crowd: Callable[..., list[Client]], reap: Unhang
+) -> None:
+    (client,) = crowd(1)
+    done = threading.Event()
+
+    def poll() -> None:
+        with contextlib.closing(server.connect()) as monitor:
+            while not done.wait(0.03):
+                run(monitor, "SELECT COUNT(*) FROM information_schema.INNODB_TRX")
+
+    monitor = threading.Thread(target=poll)
+    monitor.start()
+    try:
+        time.sleep(0.3)
+        run(client, "START TRANSACTION WITH CONSISTENT SNAPSHOT")
+        time.sleep(SETTLED)
+        document = reap("--keep", "0", "--format", "json").json()
+    finally:
+        done.set()
+        monitor.join()
+    assert ids(document) == []
+    assert reasons(document)[id_of(client)] == "transaction"  # it is one, or it is unknown
+
+
+def test_a_statement_that_is_still_arriving_is_not_cut_off(
+    server: Server, crowd: Callable[..., list[Client]], reap: Unhang
+) -> None:
+    """On MariaDB such a session looks asleep; its memory grew between the two looks."""
+    client, other = crowd(2)
+    packet = b"\x03SELECT '" + b"x" * 3_000_000 + b"'"
+    header = len(packet).to_bytes(3, "little") + b"\x00"
+    stop = threading.Event()
+
+    def send() -> None:
+        stop.wait(0.7)  # the first look is over
+        client._sock.sendall(header + packet[:200_000])  # type: ignore[attr-defined]
+        for start in range(200_000, 2_000_000, 100_000):
+            if stop.wait(0.1):
+                return
+            client._sock.sendall(packet[start : start + 100_000])  # type: ignore[attr-defined]
+
+    sender = threading.Thread(target=send)
+    time.sleep(SETTLED)
+    sender.start()
+    try:
+        document = reap("--keep", "0", "--gap", "1.5s", "--format", "json").json()
+    finally:
+        stop.set()
+        sender.join()
+    assert ids(document) == [id_of(other)]
+    assert reasons(document)[id_of(client)] == "unused"
+
+
+def test_a_named_one_is_compared_without_touching_others(
+    server: Server, crowd: Callable[..., list[Client]]
+) -> None:
+    """A number that a ping took may be somebody else's next one."""
+    pinging, working = crowd(2)
+    errors: list[Exception] = []
+    done = threading.Event()
+
+    def work() -> None:
+        while not done.is_set():
+            try:
+                run(working, "SELECT SLEEP(0.02)")
+            except pymysql.err.MySQLError as error:
+                errors.append(error)
+                return
+
+    def ping() -> None:
+        with contextlib.suppress(pymysql.err.MySQLError):
+            while not done.wait(0.001):
+                pinging.ping(reconnect=False)
+
+    threads = [threading.Thread(target=work), threading.Thread(target=ping)]
+    for thread in threads:
+        thread.start()
+    with ending(server) as (look, end):
+        for _ in range(40):
+            (seen,) = look([pinging])
+            if end([seen])[0].result is Result.ENDED:
+                break
+    done.set()
+    for thread in threads:
+        thread.join()
+    assert errors == []
 
 
 # ---- again and again ----

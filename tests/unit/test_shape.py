@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from unhang.shape import LONGEST, shape_of
+from unhang.shape import LONGEST, certain_shape_of, shape_of
 
 
 @pytest.mark.parametrize(
@@ -155,3 +155,17 @@ def test_no_literal_survives(
 def test_any_text_has_a_shape(text: str) -> None:
     assert len(shape_of(text)) <= len(text) + 10
     assert shape_of(text) == shape_of(text.encode())
+
+
+@pytest.mark.parametrize(
+    ("text", "shape"),
+    [
+        (r"SELECT 'C:\' AS a, 'hunter2' AS password", "SELECT ? …"),
+        (r"SELECT 5, 'it\'s', 'secret'", "SELECT ?, ? …"),
+        (r"SELECT 'C:\\' AS a, 'hunter2' AS b", "SELECT ? AS a, ? AS b"),
+        ("SELECT $$it's$$, 'secret', $tag$it's$tag$ FROM t$1", "SELECT ?, ?, ? FROM t$1"),
+        ("SELECT 1 WHERE card=4111111111111111AND x=1", "SELECT ? WHERE card=?AND x=?"),
+    ],
+)
+def test_what_may_be_a_value_is_not_shown(text: str, shape: str) -> None:
+    assert certain_shape_of(text) == shape

@@ -230,8 +230,7 @@ def _wait(work: Work, reaper: Reaper, until: float) -> None:
     while (left := until - time.monotonic()) > 0:
         time.sleep(min(left, _SLICE_SECONDS))
         work.check_stop_file()
-        for connection in (reaper.inspector, *reaper.killers.values()):
-            connection.ping(reconnect=False)
+        reaper.keep_connections()
 
 
 def _replayed(
@@ -288,8 +287,8 @@ class _Shown:
             reap_text.print_header(reaper.engine, reaper.policy, provider, execute=self._execute)
 
     def __call__(self, policy: Policy, found: Round) -> None:
-        self.victims = len(found.choice.victims)
-        self.surprise = found.surprise
+        self.victims += len(found.choice.victims)
+        self.surprise = self.surprise or found.surprise
         if not self._json:
             reap_text.print_round(found, execute=self._execute)
             return

@@ -67,7 +67,7 @@ def _print_victims(found: Round, *, execute: bool) -> None:
             escape(session.user),
             escape(_place(session)),
             escape(_about(session)),
-            results.get(session.id, "" if execute else _("would be ended")),
+            results.get(session.id, _("not tried") if execute else _("would be ended")),
         )
     out.print(table)
     if len(victims) > _SHOWN:
@@ -88,6 +88,8 @@ def _about(session: Session) -> str:
 def _print_spared(spared: Sequence[Spared]) -> None:
     reasons: dict[str, list[int]] = defaultdict(list)
     for entry in spared:
+        if entry.rule == "own":
+            continue  # no news
         # "idle for 12.3 s, …" differs for each: those are one line.
         key = entry.reason if entry.rule != "idle" else _("not idle for long enough")
         reasons[key].append(entry.session.id)

@@ -28,6 +28,7 @@ from unhang.survey.sessions import read_sessions
 
 _GUARD_SECONDS: Final = 0.25
 """Between two looks at whether to go on, while sessions are ended one after the other."""
+_PING_SECONDS: Final = 1.0
 _PROOF_SECONDS: Final = 5.0
 """A session whose client does not read goes when its thread notices; 50 ms is usual."""
 _RECORDED: Final = 500
@@ -88,7 +89,7 @@ class Reaper:
     pause: Callable[[float], None] = time.sleep
     clock: Callable[[], float] = time.monotonic
     _previous: Look | None = field(default=None, init=False)
-    _listed: Sequence[Session] = field(default=(), init=False)
+    _unique: frozenset[int] = field(default=frozenset(), init=False)
     _running_before: int = field(default=0, init=False)
     _guarded_at: float = field(default=0.0, init=False)
 
@@ -96,9 +97,7 @@ class Reaper:
         """One round; the first one takes the gap between two looks longer."""
         if self._previous is None:
             self._previous = self._look()
-        wait = self._previous.at + self.policy.gap_seconds - self.clock()
-        if wait > 0:
-            self.pause(wait)
+        self._wait(self._previous.at + self.policy.gap_seconds - self.clock())
         now = self._look()
         choice = choose(now, self._previous, self.policy, self._own())
         self._previous = now
@@ -124,8 +123,22 @@ class Reaper:
                 spared.append(Spared(session, *found))
             else:
                 victims.append(session)
+        self._unique = frozenset()  # a few are compared one by one
         held = tuple(session for session in victims if session.in_transaction)
         return self._end(Choice(tuple(victims), tuple(spared), held), victims)
+
+    def _wait(self, seconds: float) -> None:
+        """Wait, and keep the connections: the lead would end with the inspector's."""
+        while seconds > 0:
+            self.pause(min(seconds, _PING_SECONDS))
+            seconds -= _PING_SECONDS
+            if seconds > 0:
+                self.keep_connections()
+
+    def keep_connections(self) -> None:
+        """A sign of life over each connection."""
+        for connection in (self.inspector, *self.killers.values()):
+            connection.ping(reconnect=False)
 
     # ---- looking ----
 
@@ -136,9 +149,10 @@ class Reaper:
             self.engine,
             account=self.account,
             unseen=lambda _unseen: None,
-            thorough=self.policy.idle_seconds,
+            # The earlier look says who was there, the later one what they hold.
+            thorough=None if self._previous is None else self.policy.idle_seconds,
         )
-        self._listed = listing.sessions
+        self._unique = listing.unique
         return Look(listing.sessions, at, float(self._status("Uptime")))
 
     def _status(self, name: str) -> int:
@@ -188,7 +202,7 @@ class Reaper:
                 self.engine,
                 self.inspector,
                 self.killers[user],
-                self._listed,
+                self._unique,
                 self.kill,
                 many=len(victims),
             )
@@ -221,7 +235,7 @@ class Reaper:
             if surprise:
                 return surprise
             if rate:
-                self.pause(len(batch) / rate)
+                self._wait(len(batch) / rate)
         return ""
 
     def _go_on(self) -> str:

@@ -195,6 +195,8 @@ def _unused(looks: Looks, _policy: Policy) -> str | None:
         return _("whether it was used between the two looks cannot be seen")
     if now.activity != before.activity or before.command != "Sleep":
         return _("it was used between the two looks")
+    if now.memory != before.memory:
+        return _("its memory changed: a long statement may be on its way")
     return None
 
 

@@ -63,6 +63,7 @@ class Session:
         seconds: How long the session has been in its command: idle seconds of a sleeper, from the
             source of this engine that a client cannot fake, where this account may read it.
         activity: A counter that every command of the session moves, a ping too.
+        memory: Bytes the session uses; they grow while a long statement is being received.
         in_transaction: A transaction holds a snapshot, locks, or changes.
         transaction_seconds: Age of the open transaction.
         empty_transaction: BEGIN was sent, and nothing touched yet: nothing is lost with it, but
@@ -98,6 +99,7 @@ class Session:
     statement: str | None = None
     is_client: bool | None = None
     owner: Owner | None = None
+    memory: int | None = None
 
     @property
     def is_sleeper(self) -> bool:

@@ -70,8 +70,13 @@ class World:
             return (("Threads_running", self.running),)
         return tuple((id_,) for id_ in self.there)
 
+    unique: frozenset[int] = frozenset()
+
     def thread_id(self) -> int:
         return 1000
+
+    def ping(self, reconnect: bool) -> None:
+        assert not reconnect
 
     @property
     def sessions(self) -> Sequence[Session]:

@@ -5,13 +5,12 @@ that sleeps. A session gets a new number with each command, so the server's answ
 query, says that it has done something since it was looked at. That costs a tenth of a look at
 `information_schema.PROCESSLIST`, which builds a row for every session: 20 ms with 5,000 of them.
 
-Pings do not get a number of their own: sessions that pinged may share one. Those are compared in
-PROCESSLIST, a few at a time.
+Pings do not get a number of their own: sessions that pinged may share one, or have one that
+somebody else gets next. Those are compared in PROCESSLIST, a few at a time.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Final
 
@@ -71,24 +70,25 @@ class MariaDBEnder:
 
     Args:
         connection: That account's.
-        listed: All sessions of the look: tells whose number is shared.
+        unique: Numbers that belong to one session only, as `read_sessions` found; none if they are
+            few and named, which is compared without `KILL QUERY ID`.
     """
 
     batch = 50
     how = _("compared inside the server, by KILL QUERY ID")
 
     def __init__(
-        self, connection: Connection, listed: Iterable[Session], kill: Kill = plain_kill
+        self, connection: Connection, unique: frozenset[int], kill: Kill = plain_kill
     ) -> None:
         self._connection = connection
         self._kill = kill
-        counts = Counter(session.activity for session in listed)
-        self._shared = {activity for activity, count in counts.items() if count > 1}
+        self._unique = unique
 
     def end(self, sessions: Sequence[Session]) -> list[Outcome]:
         codes: dict[int, int] = {}
-        alone = [s for s in sessions if s.activity not in self._shared]
-        shared = [s for s in sessions if s.activity in self._shared]
+        known = [s for s in sessions if s.activity]
+        alone = [s for s in known if s.activity in self._unique]
+        shared = [s for s in known if s.activity not in self._unique]
         # The server looks for a session from the newest on.
         alone.sort(key=lambda session: -session.id)
         if alone:
@@ -108,6 +108,8 @@ class MariaDBEnder:
                 # Those that the comparison left out have changed.
                 codes |= {s.id: _NO_SUCH_QUERY for s in few}
             codes |= found
+        # Unknown activity cannot be compared.
+        codes |= {s.id: _NO_SUCH_QUERY for s in sessions if not s.activity}
         return [_outcome(session, codes.get(session.id)) for session in sessions]
 
     def _run(self, sessions: Sequence[Session], block: str) -> dict[int, int]:

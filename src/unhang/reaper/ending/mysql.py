@@ -28,12 +28,10 @@ from unhang.survey.session import Session
 # By the number of the server's thread: a key of that table, and never used for another session.
 _UNCHANGED: Final = (
     "SELECT {id} FROM performance_schema.events_statements_current WHERE THREAD_ID = {thread}"
-    " AND NESTING_EVENT_LEVEL = 0 AND EVENT_ID = {activity} AND TIMER_END IS NOT NULL"
-)
-_STILL_WITHOUT_STATEMENT: Final = (
-    "SELECT PROCESSLIST_ID FROM performance_schema.threads WHERE THREAD_ID = {thread}"
-    " AND PROCESSLIST_ID = {id} AND PROCESSLIST_COMMAND = 'Sleep' AND NOT EXISTS"
-    " (SELECT 1 FROM performance_schema.events_statements_current WHERE THREAD_ID = {thread})"
+    " AND NESTING_EVENT_LEVEL = 0 AND EVENT_ID = {activity} AND END_EVENT_ID IS NOT NULL"
+    # Of a thread that is not instrumented any more the row above stands still.
+    " AND EXISTS (SELECT 1 FROM performance_schema.threads WHERE THREAD_ID = {thread}"
+    " AND PROCESSLIST_COMMAND = 'Sleep' AND INSTRUMENTED = 'YES')"
 )
 _THREADS: Final = (
     "SELECT PROCESSLIST_ID, THREAD_ID FROM performance_schema.threads"
@@ -48,10 +46,29 @@ def read_threads(inspector: Connection) -> dict[int, int]:
 
 def _unchanged(session: Session, threads: Mapping[int, int]) -> str:
     """Selects the session's id if its last statement is still the one that was seen."""
-    query = _UNCHANGED if session.activity else _STILL_WITHOUT_STATEMENT
-    return query.format(
+    return _UNCHANGED.format(
         id=int(session.id), thread=int(threads[session.id]), activity=int(session.activity or 0)
     )
+
+
+def _without_proof(
+    sessions: Sequence[Session], threads: Mapping[int, int]
+) -> tuple[list[Outcome], list[Session]]:
+    """Those that cannot be compared, and the others: unknown activity is no activity number."""
+    outcomes, left = [], []
+    for session in sessions:
+        if session.activity is None:
+            outcomes.append(Outcome(session, Result.USED))
+        elif session.id not in threads:
+            outcomes.append(Outcome(session, Result.GONE))
+        else:
+            left.append(session)
+    return outcomes, left
+
+
+def _in_order(sessions: Sequence[Session], outcomes: Sequence[Outcome]) -> list[Outcome]:
+    by_id = {outcome.session.id: outcome for outcome in outcomes}
+    return [by_id[session.id] for session in sessions]
 
 
 class InOnePacket:
@@ -72,14 +89,13 @@ class InOnePacket:
         self._kill = kill
 
     def end(self, sessions: Sequence[Session]) -> list[Outcome]:
-        outcomes = [Outcome(s, Result.GONE) for s in sessions if s.id not in self._threads]
-        left = [s for s in sessions if s.id in self._threads]
-        while left and not (outcomes and outcomes[-1].is_surprise):
+        outcomes, left = _without_proof(sessions, self._threads)
+        while left and not any(outcome.is_surprise for outcome in outcomes):
             # An error ends a packet: what follows goes into the next one.
             found = self._packet(left)
             outcomes += found
             left = left[len(found) :]
-        return outcomes + [Outcome(s, Result.NOT_TRIED) for s in left]
+        return _in_order(sessions, outcomes + [Outcome(s, Result.NOT_TRIED) for s in left])
 
     def _packet(self, sessions: Sequence[Session]) -> list[Outcome]:
         pairs = (
@@ -134,23 +150,20 @@ class InTwoTrips:
         self.batch = _BATCH if many > _MANY else 1
 
     def end(self, sessions: Sequence[Session]) -> list[Outcome]:
-        known = [session for session in sessions if session.id in self._threads]
+        outcomes, known = _without_proof(sessions, self._threads)
         queries = (f"({_unchanged(session, self._threads)})" for session in known)
         same: set[int] = set()
         if known:
             found = fetch_rows(self._inspector, " UNION ALL ".join(queries))
             same = {int(row[0]) for row in found}
-        outcomes: list[Outcome] = []
-        for session in sessions:
+        for session in known:
             if any(outcome.is_surprise for outcome in outcomes):
                 outcomes.append(Outcome(session, Result.NOT_TRIED))
-            elif session.id not in self._threads:
-                outcomes.append(Outcome(session, Result.GONE))
             elif session.id not in same:
                 outcomes.append(Outcome(session, Result.USED))
             else:
                 outcomes.append(self._end(session))
-        return outcomes
+        return _in_order(sessions, outcomes)
 
     def _end(self, session: Session) -> Outcome:
         try:

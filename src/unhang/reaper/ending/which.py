@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import pymysql
 
 from unhang.mysql import errorcodes
@@ -12,14 +10,13 @@ from unhang.reaper.ending.mariadb import MariaDBEnder
 from unhang.reaper.ending.mysql import InOnePacket, InTwoTrips, read_threads
 from unhang.reaper.ending.outcome import Ender, Kill, plain_kill
 from unhang.survey.connect import Connection, fetch_rows
-from unhang.survey.session import Session
 
 
 def ender_for(
     engine: Engine,
     inspector: Connection,
     killer: Connection,
-    listed: Iterable[Session],
+    unique: frozenset[int],
     kill: Kill = plain_kill,
     *,
     many: int = 1,
@@ -30,12 +27,12 @@ def ender_for(
         inspector: The connection that looked.
         killer: That of the account whose sessions are ended; on MySQL it takes several statements
             at once.
-        listed: All sessions of the look.
+        unique: On MariaDB the activity numbers of one session only.
         kill: The statement that ends a session on this service.
         many: How many are to be ended.
     """
     if engine.kind == "mariadb":
-        return MariaDBEnder(killer, listed, kill)
+        return MariaDBEnder(killer, unique, kill)
     threads = read_threads(inspector)
     if _may_compare(killer):
         return InOnePacket(killer, threads, kill)

@@ -14,13 +14,14 @@ What each source locks while it is read: `docs/explanation/reading-sessions.md`.
 from __future__ import annotations
 
 import re
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from unhang.i18n import _
 from unhang.mysql.engine import Engine
-from unhang.shape import shape_of
+from unhang.shape import certain_shape_of
+from unhang.survey.connect import fetch_rows
 from unhang.survey.model import Unseen
 from unhang.survey.session import Lock, LockKind, Session
 from unhang.survey.sessions.sources import (
@@ -35,8 +36,8 @@ Row = tuple[Any, ...]
 Locks = Mapping[int, tuple[Lock, ...]]
 
 _PROCESSLIST: Final = (
-    "SELECT ID, USER, HOST, DB, COMMAND, TIME_MS, STATE, QUERY_ID, LEFT(INFO, 4000)"
-    " FROM information_schema.PROCESSLIST WHERE ID <> CONNECTION_ID()"
+    "SELECT ID, USER, HOST, DB, COMMAND, TIME_MS, STATE, QUERY_ID, LEFT(INFO, 4000), MEMORY_USED,"
+    " ID = CONNECTION_ID() FROM information_schema.PROCESSLIST"
 )
 _LOCKS: Final = (
     "SELECT THREAD_ID, LOCK_TYPE, LOCK_MODE, TABLE_SCHEMA, TABLE_NAME"
@@ -52,15 +53,35 @@ INSTALL_LOCKS: Final = "INSTALL SONAME 'metadata_lock_info';"
 _BACKUP_MODES: Final = re.compile(r"BACKUP_(START|FLUSH|WAIT_|BLOCK_)")
 
 
-def read(sources: Sources, _engine: Engine, *, thorough: float | None) -> list[Session]:  # noqa: ARG001 - one signature for all engines
-    """All sessions but our own."""
-    listed = sources.rows(_PROCESSLIST) or ()
+def read(
+    sources: Sources,
+    _engine: Engine,
+    *,
+    thorough: float | None,  # noqa: ARG001 - one signature for all engines
+) -> tuple[list[Session], frozenset[int]]:
+    """All sessions but our own, and the activity numbers that are of one session only."""
+    everybody = sources.rows(_PROCESSLIST) or ()
+    listed = [row for row in everybody if not row[10]]
     transactions = sources.transactions()
     locks = _locks(sources)
     extra = _Extra(sources)
     blocked = _blocked(sources, listed, transactions, locks)
     known = None if transactions is None else {t.session: t for t in transactions}
-    return [_session(row, known, locks, blocked, extra) for row in listed]
+    # Without PROCESS locks tell; but a copy that is too old tells nothing.
+    by_locks = not sources.sees_all
+    sessions = [_session(row, known, locks, blocked, extra, by_locks) for row in listed]
+    return sessions, _unique(everybody)
+
+
+def _unique(everybody: Sequence[Row]) -> frozenset[int]:
+    """Numbers that one session has, and that nobody can get any more.
+
+    A ping takes the next number without using it up, and the next command of anybody takes it as
+    well. So a number as high as this listing's own may get a second session at any moment.
+    """
+    counts = Counter(row[7] for row in everybody)
+    own = next((row[7] for row in everybody if row[10]), 0)
+    return frozenset(number for number, n in counts.items() if n == 1 and number and number < own)
 
 
 def _session(
@@ -69,8 +90,9 @@ def _session(
     locks: Locks | None,
     blocked: Blocked | None,
     extra: _Extra,
+    by_locks: bool,
 ) -> Session:
-    id_, user, host, database, command, time_ms, state, query_id, info = row
+    id_, user, host, database, command, time_ms, state, query_id, info, memory, __ = row
     name, port = host_and_port(host)
     transaction = (transactions or {}).get(id_)
     held = None if locks is None else locks.get(id_, ())
@@ -84,8 +106,10 @@ def _session(
         command=command,
         seconds=float(time_ms or 0) / 1000,
         state=state or "",
-        activity=query_id,
-        in_transaction=_in_transaction(transactions, transaction, held),
+        # In a pool of threads a request may wait in a queue while its session looks asleep.
+        activity=query_id if extra.thread_each else None,
+        memory=memory,
+        in_transaction=_in_transaction(transactions, transaction, held if by_locks else None),
         transaction_seconds=transaction.seconds if transaction else None,
         rows_locked=transaction.rows_locked if transaction else None,
         rows_modified=transaction.rows_modified if transaction else None,
@@ -93,7 +117,7 @@ def _session(
         xa=begun.is_xa if begun else None,
         locks=held,
         blocks=None if blocked is None else tuple(sorted(blocked.get(id_, ()))),
-        statement=shape_of(info) if info else extra.statements.get(id_),
+        statement=certain_shape_of(info) if info else extra.statements.get(id_),
         is_client=True,
     )
 
@@ -210,8 +234,11 @@ class _Extra:
     def __init__(self, sources: Sources) -> None:
         self.open_transactions: Mapping[int, _Begun] = {}
         self.statements: Mapping[int, str] = {}
-        on = sources.rows("SELECT @@performance_schema")
-        if not (on and on[0][0]):
+        ((on, handling),) = fetch_rows(
+            sources.connection, "SELECT @@performance_schema, @@thread_handling"
+        )
+        self.thread_each = handling == "one-thread-per-connection"
+        if not on:
             return
         consumers = {
             row[0]
@@ -222,15 +249,21 @@ class _Extra:
         }
         if not consumers & {"events_transactions_current", "events_statements_current"}:
             return
+        if not {"global_instrumentation", "thread_instrumentation"} <= consumers:
+            return  # what is there stands still
         # Joined here: joins of these tables are quadratic in the server.
         session_of = dict(
             sources.rows(
                 "SELECT THREAD_ID, PROCESSLIST_ID FROM performance_schema.threads"
-                " WHERE PROCESSLIST_ID IS NOT NULL"
+                " WHERE PROCESSLIST_ID IS NOT NULL AND INSTRUMENTED = 'YES'"
             )
             or ()
         )
-        if "events_transactions_current" in consumers:
+        instrument = sources.rows(
+            "SELECT 1 FROM performance_schema.setup_instruments"
+            " WHERE NAME = 'transaction' AND ENABLED = 'YES'"
+        )
+        if "events_transactions_current" in consumers and instrument:
             # A session without a row may have begun before this was switched on: unknown.
             self.open_transactions = {
                 session_of[thread]: _Begun(state, xa)

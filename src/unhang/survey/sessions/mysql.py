@@ -4,8 +4,8 @@ All of it comes from `performance_schema`: who is there from `threads`; idle tim
 `events_statements_current`, whose timer no client can set and whose EVENT_ID every command moves, a
 ping too; transactions, empty and XA ones as well, from `events_transactions_current`; locks, and
 who waits for them, from `metadata_locks` and `data_lock_waits`. InnoDB says how many rows a
-transaction locked, and who has temporary tables of InnoDB; who ever ran CREATE TABLE, CALL or
-EXECUTE may have one of another engine.
+transaction locked, and who has temporary tables of InnoDB; who ever ran CREATE TABLE, EXECUTE or a
+stored program may have one of another engine. A thread that is not instrumented is unknown.
 
 Times in `threads` and `processlist` are whole seconds of a clock that `SET TIMESTAMP` moves.
 What each source locks while it is read: `docs/explanation/reading-sessions.md`.
@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from unhang.i18n import _
 from unhang.mysql.engine import Engine
-from unhang.shape import shape_of
+from unhang.shape import certain_shape_of
 from unhang.survey.model import Unseen
 from unhang.survey.server import unseen_because
 from unhang.survey.session import Lock, LockKind, Session
@@ -41,12 +41,13 @@ _PORTS: Final = "SELECT ID, HOST FROM performance_schema.processlist WHERE HOST 
 _THREADS: Final = (
     "SELECT PROCESSLIST_ID, PROCESSLIST_USER, PROCESSLIST_HOST, PROCESSLIST_DB,"
     " PROCESSLIST_COMMAND, PROCESSLIST_TIME, PROCESSLIST_STATE, LEFT(PROCESSLIST_INFO, 4000),"
-    " THREAD_ID, NAME FROM performance_schema.threads"
+    " THREAD_ID, NAME, INSTRUMENTED = 'YES' FROM performance_schema.threads"
     " WHERE TYPE = 'FOREGROUND' AND PROCESSLIST_ID IS NOT NULL"
 )
 _STATEMENTS: Final = (
     "SELECT THREAD_ID, EVENT_ID, TIMER_START, TIMER_END, LEFT(DIGEST_TEXT, 1000),"
-    " THREAD_ID = PS_CURRENT_THREAD_ID()"
+    # TIMER_END of a statement that runs is the present.
+    " THREAD_ID = PS_CURRENT_THREAD_ID(), END_EVENT_ID IS NOT NULL"
     " FROM performance_schema.events_statements_current WHERE NESTING_EVENT_LEVEL = 0"
 )
 _OPEN: Final = (
@@ -65,12 +66,19 @@ _TEMPORARY: Final = (
     "SELECT ID FROM information_schema.INNODB_SESSION_TEMP_TABLESPACES"
     " WHERE STATE = 'ACTIVE' AND PURPOSE = 'USER'"
 )
-_CREATED: Final = (
-    "SELECT DISTINCT THREAD_ID"
-    " FROM performance_schema.events_statements_summary_by_thread_by_event_name"
-    " WHERE THREAD_ID IN ({threads}) AND COUNT_STAR > 0 AND EVENT_NAME IN"
+# Nothing that may have made a table, and no fewer statements than the client sent: somebody may
+# have emptied this table meanwhile.
+_INNOCENT: Final = (
+    "SELECT e.THREAD_ID FROM"
+    " (SELECT THREAD_ID, SUM(COUNT_STAR) AS statements, SUM(IF(EVENT_NAME IN"
     " ('statement/sql/create_table', 'statement/sql/call_procedure', 'statement/sql/execute_sql',"
-    " 'statement/com/Execute')"
+    " 'statement/com/Execute', 'statement/sp/stmt'), COUNT_STAR, 0)) AS suspect"
+    " FROM performance_schema.events_statements_summary_by_thread_by_event_name"
+    " WHERE THREAD_ID IN ({threads}) GROUP BY THREAD_ID) e"
+    " JOIN (SELECT THREAD_ID, CAST(VARIABLE_VALUE AS UNSIGNED) AS questions"
+    " FROM performance_schema.status_by_thread"
+    " WHERE THREAD_ID IN ({threads}) AND VARIABLE_NAME = 'Questions') q USING (THREAD_ID)"
+    " WHERE e.suspect = 0 AND e.statements >= q.questions"
 )
 _TIMEOUTS: Final = (
     "SELECT THREAD_ID, VARIABLE_VALUE FROM performance_schema.variables_by_thread"
@@ -80,7 +88,13 @@ _INSTRUMENTS: Final = (
     "SELECT NAME FROM performance_schema.setup_instruments WHERE ENABLED = 'YES'"
     " AND NAME IN ('transaction', 'wait/lock/metadata/sql/mdl')"
     " UNION ALL SELECT NAME FROM performance_schema.setup_consumers WHERE ENABLED = 'YES'"
+    " UNION ALL SELECT 'every statement' FROM DUAL WHERE NOT EXISTS"
+    " (SELECT 1 FROM performance_schema.setup_instruments WHERE ENABLED = 'NO' AND"
+    " (NAME LIKE 'statement/sql/%' OR NAME LIKE 'statement/com/%' OR NAME = 'statement/sp/stmt'"
+    " OR NAME LIKE 'statement/abstract/%'))"
 )
+# Without these what is there stands still.
+_MOVES: Final = frozenset({"global_instrumentation", "thread_instrumentation", "every statement"})
 _LOST: Final = (
     "SHOW GLOBAL STATUS WHERE Variable_name IN"
     " ('Performance_schema_metadata_lock_lost', 'Performance_schema_thread_instances_lost')"
@@ -89,24 +103,27 @@ _LOST: Final = (
 _PROCESSLIST_SINCE: Final = (8, 0, 22)
 _CLIENT: Final = "thread/sql/one_connection"
 _PICOSECONDS: Final = 1e12
-_LOOKED_AT: Final = 500
 _TIMEOUTS_READ: Final = 200
-"""Sleepers, the longest asleep first, that are asked about one by one: whether they may have made a
-temporary table (20 us each), and their own `wait_timeout` (70 us)."""
+"""Sleepers, the longest asleep first, whose own `wait_timeout` is read, 70 us each."""
+_LOOKED_AT: Final = 50
+"""Sleepers, the longest asleep first, of whom a short look finds out whether they may have made a
+temporary table, 0.6 ms each."""
 
 
-def read(sources: Sources, engine: Engine, *, thorough: float | None) -> list[Session]:
-    """All sessions but our own."""
+def read(
+    sources: Sources, engine: Engine, *, thorough: float | None
+) -> tuple[list[Session], frozenset[int]]:
+    """All sessions but our own; every activity number is of one session only."""
     blind = unseen_because(sources.connection, engine)
     if blind:
         sources.unseen(Unseen(_("what sleepers hold, and each session's own wait_timeout"), blind))
         sources.transactions()
         old = sources.rows(_PROCESSLIST.format(schema="information_schema")) or ()
-        return [_plain(row) for row in old]
+        return [_plain(row) for row in old], frozenset()
     threads = sources.rows(_THREADS)
     if threads is None:
-        return _own_only(sources, engine)
-    return _Reader(sources, threads, thorough).sessions()
+        return _own_only(sources, engine), frozenset()
+    return _Reader(sources, threads, thorough).sessions(), frozenset()
 
 
 def _own_only(sources: Sources, engine: Engine) -> list[Session]:
@@ -134,7 +151,7 @@ def _plain(row: Row, known: Mapping[int, Transaction] | None = None) -> Session:
         command=command,
         seconds=float(seconds or 0),
         state=state or "",
-        statement=shape_of(info) if info else None,
+        statement=certain_shape_of(info) if info else None,
         in_transaction=None if known is None else transaction is not None,
         transaction_seconds=transaction.seconds if transaction else None,
         rows_locked=transaction.rows_locked if transaction else None,
@@ -157,7 +174,9 @@ class _Reader:
         self.now: int | None = None
 
     def sessions(self) -> list[Session]:
-        own = self._rows("SELECT CONNECTION_ID()")[0][0]
+        own, handling = self._rows("SELECT CONNECTION_ID(), @@thread_handling")[0]
+        # In a pool of threads a request may wait in a queue while its session looks asleep.
+        self.thread_each = handling == "one-thread-per-connection"
         listed = [row for row in self.threads if row[0] != own]
         ports: dict[int, str] = {row[0]: row[1] for row in self._rows(_PORTS)}
         statements = self._statements()
@@ -167,13 +186,14 @@ class _Reader:
         locks, waits = self._locks()
         blocked = self._blocked(waits, transactions)
         longest = self._longest(listed, statements)
-        temporary, innocent = self._temporary(), self._never_created(longest)
-        timeouts = self._timeouts(longest[:_TIMEOUTS_READ])
+        temporary, innocent = self._temporary(), self._innocent(longest)
+        timeouts = self._timeouts([thread for thread, __ in longest[:_TIMEOUTS_READ]])
         found = []
         for row in listed:
             id_, thread = row[0], row[8]
-            xa = None if begun is None else begun.get(thread)
-            last = statements.get(thread) if statements is not None else None
+            moves = bool(row[10])  # else what its thread's tables say stands still
+            xa = begun.get(thread) if begun is not None and moves else None
+            last = statements.get(thread) if statements is not None and moves else None
             innodb = None if known is None else id_ in known
             transaction = known.get(id_) if known else None
             host, port = host_and_port(ports.get(id_, row[2]))
@@ -183,7 +203,7 @@ class _Reader:
                     user=row[1] or "",
                     host=host,
                     database=row[3],
-                    command=row[4],
+                    command=_command(row[4], last),
                     seconds=self._seconds(row, last),
                     state=row[6] or "",
                     in_transaction=_either(innodb, xa, locks, id_),
@@ -192,14 +212,16 @@ class _Reader:
                     rows_modified=transaction.rows_modified if transaction else None,
                     wait_timeout=timeouts.get(thread),
                     port=port,
-                    # A thread without a statement has run none.
-                    activity=None if statements is None else int(last[1]) if last else 0,
-                    empty_transaction=None if begun is None else thread in begun and not innodb,
-                    xa=None if begun is None else xa not in (None, "NOTXA"),
-                    locks=None if locks is None else locks.get(id_, ()),
+                    # No row is no proof of no statement: anybody may empty that table.
+                    activity=int(last[1]) if last and self.thread_each else None,
+                    empty_transaction=(
+                        None if begun is None or not moves else thread in begun and not innodb
+                    ),
+                    xa=None if begun is None or not moves else xa not in (None, "NOTXA"),
+                    locks=None if locks is None or not moves else locks.get(id_, ()),
                     temporary_tables=_has_tables(id_, thread, temporary, innocent),
                     blocks=None if blocked is None else tuple(sorted(blocked.get(id_, ()))),
-                    statement=shape_of(row[7]) if row[7] else last[4] if last else None,
+                    statement=certain_shape_of(row[7]) if row[7] else last[4] if last else None,
                     is_client=row[9] == _CLIENT,
                 )
             )
@@ -209,7 +231,7 @@ class _Reader:
         return self.sources.rows(sql) or ()
 
     def _statements(self) -> Mapping[int, Row] | None:
-        if "events_statements_current" not in self.shown:
+        if not {"events_statements_current", *_MOVES} <= self.shown:
             return None
         rows = self._rows(_STATEMENTS)
         self.now = next((row[2] for row in rows if row[5]), None)
@@ -218,14 +240,13 @@ class _Reader:
     def _seconds(self, row: Row, last: Row | None) -> float:
         """By the timer of the statements' own table, which no client can set."""
         if row[4] != "Sleep" or last is None or self.now is None:
-            # Without a statement nothing can have moved the session's clock.
             return float(row[5] or 0)
-        if last[3] is None:
+        if not last[6]:
             return 0.0  # it has begun one since the threads were listed
         return max(0.0, (int(self.now) - int(last[3])) / _PICOSECONDS)
 
     def _begun(self) -> Mapping[int, str] | None:
-        if not {"transaction", "events_transactions_current"} <= self.shown:
+        if not {"transaction", "events_transactions_current", *_MOVES} <= self.shown:
             return None
         return {row[0]: row[1] or "NOTXA" for row in self._rows(_OPEN)}
 
@@ -265,29 +286,39 @@ class _Reader:
         rows = self.sources.rows(_TEMPORARY)
         return None if rows is None else frozenset(row[0] for row in rows)
 
-    def _longest(self, listed: Iterable[Row], statements: Mapping[int, Row] | None) -> list[int]:
-        """Threads of sleepers that are looked at one by one, the longest asleep first."""
+    def _longest(
+        self, listed: Iterable[Row], statements: Mapping[int, Row] | None
+    ) -> list[tuple[int, float]]:
+        """Threads of sleepers and their idle seconds, the longest asleep first."""
         known = statements or {}
-        idle = {
-            row[8]: self._seconds(row, known.get(row[8])) for row in listed if row[4] == "Sleep"
-        }
-        longest = sorted(idle, key=lambda thread: -idle[thread])
-        if self.thorough is None:
-            return longest[:_LOOKED_AT]
-        return [thread for thread in longest if idle[thread] >= self.thorough]
+        idle = [
+            (row[8], self._seconds(row, known.get(row[8]))) for row in listed if row[4] == "Sleep"
+        ]
+        return sorted(idle, key=lambda pair: -pair[1])
 
-    def _never_created(self, threads: Sequence[int]) -> frozenset[int] | None:
-        """Those of these threads that never created anything."""
+    def _innocent(self, longest: Sequence[tuple[int, float]]) -> frozenset[int]:
+        """Threads that cannot have made a temporary table."""
+        if not self.shown >= _MOVES:
+            return frozenset()
+        if self.thorough is None:
+            threads = [thread for thread, __ in longest[:_LOOKED_AT]]
+        else:
+            threads = [thread for thread, idle in longest if idle >= self.thorough]
         if not threads:
             return frozenset()
-        rows = self.sources.rows(_CREATED.format(threads=", ".join(map(str, threads))))
-        return None if rows is None else frozenset(threads) - {row[0] for row in rows}
+        asked = ", ".join(map(str, threads))
+        return frozenset(row[0] for row in self._rows(_INNOCENT.format(threads=asked)))
 
     def _timeouts(self, threads: Sequence[int]) -> dict[int, int]:
         if not threads:
             return {}
         rows = self._rows(_TIMEOUTS.format(threads=", ".join(map(str, threads))))
         return {thread: int(value) for thread, value in rows}
+
+
+def _command(listed: str, last: Row | None) -> str:
+    """What it does; a statement may have begun after the threads were listed."""
+    return "Query" if listed == "Sleep" and last is not None and not last[6] else listed
 
 
 def _either(
@@ -300,12 +331,12 @@ def _either(
 
 
 def _has_tables(
-    session: int, thread: int, temporary: frozenset[int] | None, innocent: frozenset[int] | None
+    session: int, thread: int, temporary: frozenset[int] | None, innocent: frozenset[int]
 ) -> bool | None:
     """Those of other engines than InnoDB no table shows: who never created any has none."""
     if temporary is not None and session in temporary:
         return True
-    return False if temporary is not None and innocent and thread in innocent else None
+    return False if temporary is not None and thread in innocent else None
 
 
 def _kind(type_: str, mode: str) -> LockKind:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -20,9 +22,14 @@ Blocked = Mapping[int, frozenset[int]]
 _NO_SUCH_TABLE: Final = frozenset({1109, 1146, 1051})
 
 _TRANSACTIONS: Final = (
-    "SELECT trx_mysql_thread_id, TIMESTAMPDIFF(MICROSECOND, trx_started, NOW(6)) / 1e6,"
-    " trx_rows_locked, trx_rows_modified, trx_id, trx_state FROM information_schema.INNODB_TRX"
+    "SELECT /* {mark} */ trx_mysql_thread_id,"
+    " TIMESTAMPDIFF(MICROSECOND, trx_started, NOW(6)) / 1e6,"
+    " trx_rows_locked, trx_rows_modified, trx_id, trx_state, trx_query,"
+    " trx_mysql_thread_id = CONNECTION_ID() FROM information_schema.INNODB_TRX"
 )
+_STALE_SECONDS: Final = 0.12
+"""InnoDB keeps its copy as long as somebody reads it every 0.1 s."""
+_TRIES: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,28 +71,45 @@ class Sources:
             return None
 
     def transactions(self) -> tuple[Transaction, ...] | None:
-        """InnoDB's open transactions. Holds InnoDB's list of transactions while it copies it."""
-        rows = self.rows(_TRANSACTIONS)
-        if rows is None:
-            self.sees_all = False
-            self.unseen(
-                Unseen(
-                    _("sessions of other accounts, and which sleepers hold a transaction open"),
-                    _("the account lacks the PROCESS privilege"),
-                    f"GRANT PROCESS ON *.* TO {self.account};",
-                )
+        """InnoDB's open transactions; `None` if they cannot be seen as they are now.
+
+        Holds InnoDB's list of transactions while it is copied. The copy is kept as long as it is
+        read often, by a monitor for instance; so ours is proven fresh by a transaction of our own
+        whose statement must be in it.
+        """
+        for attempt in range(_TRIES):
+            if attempt:
+                time.sleep(_STALE_SECONDS * random.uniform(1.0, 1.5))  # noqa: S311 - jitter
+            mark = f"look {random.getrandbits(64):x}"
+            rows = self._transactions(mark)
+            if rows is None:
+                self._without_process()
+                return None
+            if any(row[7] and mark in str(row[6]) for row in rows):
+                return tuple(_transaction(row) for row in rows if not row[7])
+        self.unseen(
+            Unseen(
+                _("which sleepers hold a transaction open"),
+                _("somebody reads INNODB_TRX so often that its copy is never renewed"),
             )
-            return None
-        return tuple(
-            Transaction(
-                int(row[0]),
-                float(row[1]),
-                int(row[2]),
-                int(row[3]),
-                str(row[4]),
-                row[5] != "RUNNING",
+        )
+        return None
+
+    def _transactions(self, mark: str) -> tuple[tuple[Any, ...], ...] | None:
+        fetch_rows(self.connection, "START TRANSACTION WITH CONSISTENT SNAPSHOT")
+        try:
+            return self.rows(_TRANSACTIONS.format(mark=mark))
+        finally:
+            fetch_rows(self.connection, "COMMIT")
+
+    def _without_process(self) -> None:
+        self.sees_all = False
+        self.unseen(
+            Unseen(
+                _("sessions of other accounts, and which sleepers hold a transaction open"),
+                _("the account lacks the PROCESS privilege"),
+                f"GRANT PROCESS ON *.* TO {self.account};",
             )
-            for row in rows
         )
 
     def no_performance_schema(self, what: str, table: str) -> None:
@@ -97,6 +121,17 @@ class Sources:
                 f"GRANT SELECT ON performance_schema.* TO {self.account};",
             )
         )
+
+
+def _transaction(row: tuple[Any, ...]) -> Transaction:
+    return Transaction(
+        session=int(row[0]),
+        seconds=float(row[1]),
+        rows_locked=int(row[2]),
+        rows_modified=int(row[3]),
+        id=str(row[4]),
+        waits=row[5] != "RUNNING",
+    )
 
 
 def read_attributes(connection: Connection) -> dict[int, dict[str, str]]:
