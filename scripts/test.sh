@@ -22,11 +22,11 @@ other_python() {
     done
 }
 
-# Two workers: most tests wait for a server. The demo measures, so it runs alone.
+# More workers than cores: most tests wait for a server. The demo measures, so it runs alone.
 suite() {
     local python=$1/bin/python; shift
     if [ $# -gt 0 ]; then "$python" -m pytest "$@"; return; fi
-    "$python" -m pytest -q -n 2 --dist worksteal -m "not demo"; local code=$?
+    "$python" -m pytest -q -n 3 --dist worksteal -m "not demo"; local code=$?
     "$python" -m pytest -q -m demo || code=$?
     return $code
 }
@@ -49,7 +49,7 @@ fi
 [ -z "$setting_up" ] || wait "$setting_up" || exit 1
 echo "== $(says "$second")"
 if [ $# -eq 0 ]; then
-    set -- -q -n 2 --dist worksteal -m "not slow" --ignore=tests/causes
+    set -- -q -n 3 --dist worksteal -m "not slow" --ignore=tests/causes
     # What is about servers, texts or files alone is the same under any Django.
     for room in change cli lab monitor mysql reaper rules survey web test_docs.py test_house.py \
         test_shape.py; do

@@ -135,7 +135,10 @@ def test_a_command_is_told_whichever_way_it_connects(site: lab.Site, any_server:
             # The socket file counts as a server of its own.
             for alias in ("default", "local")
             for owner in owners(site, any_server, alias=alias)
-            if owner and owner["pid"] == pid and "owner file" in owner["known_by"]
+            if owner
+            and owner["pid"] == pid
+            and "owner file" in owner["known_by"]
+            and not owner["pool"]  # Django 6.1 looks at every alias before a command runs
         ]
     assert len(found) == 3
     assert {owner["code"] for owner in found} == {f"shop/management/commands/close_day.py:{LINE}"}
@@ -149,8 +152,8 @@ def test_switched_off_only_the_process_is_known(site: lab.Site, any_server: Serv
     with command(site, "default", settings="quiet") as pid:
         found = [o for o in owners(site, any_server, settings="quiet") if o and o["pid"] == pid]
         assert not list((site.run_dir / "openers").glob(f"{pid}-*"))
-    assert [owner["program"] for owner in found] == ["python manage.py close_day"]
-    assert [(o["code"], "owner file" in o["known_by"]) for o in found] == [("", False)]
+    assert {owner["program"] for owner in found} == {"python manage.py close_day"}
+    assert {(o["code"], "owner file" in o["known_by"]) for o in found} == {("", False)}
 
 
 def test_a_session_of_our_pool_is_told_by_the_pool(site: lab.Site, any_server: Server) -> None:
