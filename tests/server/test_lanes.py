@@ -163,7 +163,7 @@ def test_workers_that_were_replaced_count_for_what_they_are(sync_site: Site) -> 
 
 def test_lanes_show_who_holds_a_place_while_a_slow_statement_runs(sync_site: Site) -> None:
     with ThreadPoolExecutor(1) as pool:
-        future = pool.submit(report, sync_site, 2.0)
+        future = pool.submit(report, sync_site, 4.0)
         time.sleep(1.0)
         found = lanes_of(sync_site)
         assert future.result()[0] == 200
@@ -182,7 +182,7 @@ def test_a_worker_that_is_killed_in_a_slow_statement_gives_its_place_back(
     sync_site: Site,
 ) -> None:
     with ThreadPoolExecutor(2) as pool:
-        slow = [pool.submit(report, sync_site, 4.0) for _ in range(2)]
+        slow = [pool.submit(report, sync_site, 9.0) for _ in range(2)]
         until(lambda: len(lanes_of(sync_site)["holders"]) == 2)
         assert report(sync_site, 0)[0] == 503
         victim, survivor = [holder["pid"] for holder in lanes_of(sync_site)["holders"]]
