@@ -384,6 +384,7 @@ def test_a_dry_run_ends_nothing_and_execute_ends_what_it_showed(
 
     audit = tmp_path / ".unhang" / "reaped.jsonl"
     assert stat.S_IMODE(audit.stat().st_mode) == 0o600
+    assert (tmp_path / ".unhang" / ".gitignore").read_text() == "*\n"
     text = audit.read_text()
     lines = [json.loads(line) for line in text.splitlines()]
     assert [line["event"] for line in lines] == ["ending"] * 3 + ["result"] * 3 + ["proof"]

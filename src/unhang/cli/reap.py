@@ -16,6 +16,7 @@ import pymysql
 import typer
 from rich.markup import escape
 
+from unhang.change.journal import keep_out_of_git
 from unhang.cli import options, reap_text
 from unhang.cli.change_options import StateDirOption, state_folder
 from unhang.cli.durations import seconds_of
@@ -167,6 +168,9 @@ def reap(
         providers=providers,
     )
     work.check_stop_file()
+    if execute:
+        folder.mkdir(parents=True, exist_ok=True)
+        keep_out_of_git(folder)
     if every is None:
         with work.opened() as (reaper, provider):
             show.header(reaper, provider)
