@@ -14,11 +14,13 @@ from unhang.change.files import read_source, replace_file, to_bytes
 from unhang.change.patch import Patch
 from unhang.change.states import effect_of, state_of, variable_of
 from unhang.change.steps import (
+    ChangeParameters,
     EditSettings,
     RestartApplication,
     SetVariable,
     Step,
     WriteOptionFile,
+    wait_timeout_change,
 )
 from unhang.change.targets import Targets
 from unhang.change.wording import statements
@@ -75,6 +77,8 @@ def do(step: Step, around: Surroundings) -> dict[str, Any]:
     """
     if isinstance(step, SetVariable):
         return _set_variable(step, around.targets)
+    if isinstance(step, ChangeParameters):
+        return _wait_for_parameters(step, around)
     if isinstance(step, WriteOptionFile):
         _write_option_file(step, around.person)
     elif isinstance(step, EditSettings):
@@ -101,7 +105,7 @@ def facts_of(step: Step, targets: Targets) -> dict[str, Any]:
     still have the old value. `server_started`: seconds since the epoch; a later start of the server
     ended them all.
     """
-    if not isinstance(step, SetVariable):
+    if wait_timeout_change(step) is None or not isinstance(step, SetVariable | ChangeParameters):
         return {}
     with connected(targets.logins[step.server]) as fresh:
         row = fetch(fresh, "SELECT CONNECTION_ID() AS id, UNIX_TIMESTAMP() AS now")[0]
@@ -109,15 +113,31 @@ def facts_of(step: Step, targets: Targets) -> dict[str, Any]:
     return {"watermark": int(row["id"]), "server_started": int(row["now"]) - int(uptime)}
 
 
+def _wait_for_parameters(step: ChangeParameters, around: Surroundings) -> dict[str, Any]:
+    text = _("{service} takes these values from its own settings only. Run this:")
+    around.person.tell(text.format(service=step.service))
+    around.person.show("\n".join(step.commands))
+    while state_of(step, around.targets) != "after":
+        if not around.person.ask(_("Is it done? (The server does not show it yet.)")):
+            raise NotVerified(
+                _("{server} does not show the new values yet.").format(server=step.server),
+                cure=_(
+                    "It may take a minute. Then go on: unhang apply --resume, or unhang rollback"
+                ),
+            )
+    return facts_of(step, around.targets)
+
+
 def _write_option_file(step: WriteOptionFile, person: Person) -> None:
     if step.path is None:
         if step.after is None:
-            text = _("If you put {name} on the server, delete it there.")
+            text = _("If you put {name} on the server, delete it there, as root:")
             person.tell(text.format(name=option_file.DROP_IN))
+            person.show(option_file.removal(step.likely_folder))
         else:
-            text = _("Put this into {name} on the server, where its option files are:")
-            person.tell(text.format(name=option_file.DROP_IN))
-            person.show(step.after)
+            text = _("Only somebody on the server's machine can do this, as root:")
+            person.tell(text)
+            person.show(option_file.placement(step.likely_folder, step.after))
         return
     data = None if step.after is None else step.after.encode("utf-8", "surrogateescape")
     replace_file(Path(step.path), data)

@@ -11,7 +11,13 @@ from __future__ import annotations
 
 from unhang import timeouts
 from unhang.change.plan import AliasLimit, ServerTarget
-from unhang.change.steps import EditSettings, SetVariable, Step
+from unhang.change.steps import (
+    ChangeParameters,
+    EditSettings,
+    SetVariable,
+    Step,
+    lowers_wait_timeout,
+)
 from unhang.change.targets import Targets
 from unhang.errors import Refused
 from unhang.i18n import _
@@ -31,11 +37,7 @@ def check(step: Step, targets: Targets, *, restoring: bool) -> None:
         for server in targets.plan.servers:
             for alias in server.aliases:
                 _check_edit(step, targets, server, alias, restoring)
-    elif (
-        isinstance(step, SetVariable)
-        and step.variable == "wait_timeout"
-        and step.after < step.before
-    ):
+    elif isinstance(step, SetVariable | ChangeParameters) and lowers_wait_timeout(step):
         _check_lowering(step, targets, restoring)
 
 
@@ -49,14 +51,17 @@ def _check_edit(
     _refuse_unless_first(alias.name, limits[0], int(row["value"]), server.name)
 
 
-def _check_lowering(step: SetVariable, targets: Targets, restoring: bool) -> None:
+def _check_lowering(
+    step: SetVariable | ChangeParameters, targets: Targets, restoring: bool
+) -> None:
+    after = step.after if isinstance(step, SetVariable) else step.after["wait_timeout"]
     (server,) = (s for s in targets.plan.servers if s.name == step.server)
     effective = targets.aliases() if server.aliases else {}
     for alias in server.aliases:
         now = effective.get(alias.name)
         if now is None or now.pool or (restoring and not server.was_safe(alias)):
             continue
-        _refuse_unless_first(alias.name, now.conn_max_age, step.after, server.name)
+        _refuse_unless_first(alias.name, now.conn_max_age, after, server.name)
 
 
 def _refuse_unless_first(alias: str, limit: int | None, wait_timeout: int, server: str) -> None:

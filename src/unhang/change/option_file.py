@@ -29,6 +29,25 @@ def content_for(values: Mapping[str, int]) -> str:
     )
 
 
+def likely_folder(version: str, comment: str) -> str:
+    """Where servers of this build usually read drop-ins from; a guess, for people."""
+    about = f"{version} {comment}".lower()
+    debian = any(name in about for name in ("deb", "ubuntu", "1:"))
+    if "mariadb" in about:
+        return "/etc/mysql/mariadb.conf.d" if debian else "/etc/my.cnf.d"
+    return "/etc/mysql/mysql.conf.d" if debian else "/etc/my.cnf.d"
+
+
+def placement(folder: str, text: str) -> str:
+    """A command that puts the drop-in there, to paste into a shell."""
+    return f"tee {folder}/{DROP_IN} <<'END'\n{text}END"
+
+
+def removal(folder: str) -> str:
+    """A command that takes it away again."""
+    return f"rm -f {folder}/{DROP_IN}"
+
+
 def find_drop_in(connection: Connection) -> Path | None:
     """Where a drop-in of the server behind `connection` belongs, if we may write there.
 

@@ -18,11 +18,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from unhang.change.steps import (
+    ChangeParameters,
     EditSettings,
     RestartApplication,
     SetVariable,
     Step,
     WriteOptionFile,
+    lowers_wait_timeout,
+    wait_timeout_change,
 )
 from unhang.i18n import _
 
@@ -41,13 +44,8 @@ def in_safe_order(steps: Iterable[Step]) -> tuple[Step, ...]:
 
 def needed_restart(steps: Sequence[Step]) -> RestartApplication | None:
     """The wait that belongs between the settings and a shorter server value, if any."""
-    lowered = [
-        step.after
-        for step in steps
-        if isinstance(step, SetVariable)
-        and step.variable == "wait_timeout"
-        and step.after < step.before
-    ]
+    changes = [change for step in steps if (change := wait_timeout_change(step)) is not None]
+    lowered = [after for before, after in changes if after < before]
     if lowered:
         reason = _(
             "the server will end sleepers after {wait} s, and a worker that still runs with older "
@@ -63,6 +61,8 @@ def needed_restart(steps: Sequence[Step]) -> RestartApplication | None:
 def _phase(step: Step) -> int:
     if isinstance(step, SetVariable):
         return _RAISE if step.after > step.before else _LOWER
+    if isinstance(step, ChangeParameters):
+        return _LOWER if lowers_wait_timeout(step) else _RAISE
     if isinstance(step, WriteOptionFile):
         return _RAISE if step.raises else _LOWER
     return _SETTINGS if isinstance(step, EditSettings) else _RESTART

@@ -6,7 +6,7 @@ import dataclasses
 import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -14,13 +14,16 @@ from typing import Final
 import unhang
 from unhang import timeouts
 from unhang.change import option_file
+from unhang.change.circumstances import Circumstances
 from unhang.change.files import read_source
 from unhang.change.order import in_safe_order
 from unhang.change.patch import Patch
 from unhang.change.plan import AliasLimit, Plan, ProjectTarget, ServerTarget
+from unhang.change.services import commands_for
 from unhang.change.settings_edit import CannotEditError, Edit, edits
 from unhang.change.steps import (
     AliasChange,
+    ChangeParameters,
     DjangoValues,
     EditSettings,
     SetVariable,
@@ -29,6 +32,7 @@ from unhang.change.steps import (
 )
 from unhang.errors import Refused, UsageProblem
 from unhang.i18n import _
+from unhang.reaper.providers import titled
 from unhang.survey.model import Alias, Survey
 from unhang.survey.project import Settings
 
@@ -76,10 +80,12 @@ class Goal:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A surveyed server and where its drop-in option file belongs, if we may write it."""
+    """A surveyed server, where its drop-in option file belongs if we may write it, and what else
+    it is."""
 
     survey: Survey
     drop_in: Path | None
+    around: Circumstances = field(default_factory=Circumstances)
 
 
 def make_plan(
@@ -93,6 +99,7 @@ def make_plan(
         target = _target(place.survey)
         targets.append(target)
         steps += _server_steps(target.name, place, goal)
+        warnings += place.around.warnings(target.name)
         warnings += _warnings(place.survey, goal)
     if settings is not None:
         aliases = [alias for place in places for alias in place.survey.aliases]
@@ -120,7 +127,8 @@ def _one_a_server(places: Sequence[Place]) -> list[Place]:
             continue
         aliases = (*known.survey.aliases, *place.survey.aliases)
         drop_in = known.drop_in or place.drop_in
-        merged[identity] = Place(dataclasses.replace(known.survey, aliases=aliases), drop_in)
+        survey = dataclasses.replace(known.survey, aliases=aliases)
+        merged[identity] = dataclasses.replace(known, survey=survey, drop_in=drop_in)
     return list(merged.values())
 
 
@@ -145,9 +153,12 @@ def _project(settings: Settings | None) -> ProjectTarget | None:
 def _server_steps(name: str, place: Place, goal: Goal) -> Iterator[Step]:
     server = place.survey.server
     variables = [v for n in VARIABLES if (v := server.variables.get(n)) is not None]
-    persist = server.engine.can_persist
+    if place.around.service:
+        yield from _service_step(name, place, goal)
+        return
+    persist = server.engine.can_persist and place.around.loads_persisted
     for variable in variables:
-        persisted = goal.wait_timeout if persist else None
+        persisted = goal.wait_timeout if persist else variable.persisted
         if (variable.value, variable.persisted) != (goal.wait_timeout, persisted):
             yield SetVariable(
                 name,
@@ -160,6 +171,16 @@ def _server_steps(name: str, place: Place, goal: Goal) -> Iterator[Step]:
             )
     if not persist:
         yield from _drop_in_step(name, place, goal)
+
+
+def _service_step(name: str, place: Place, goal: Goal) -> Iterator[Step]:
+    server, around = place.survey.server, place.around
+    before = {n: v for n in VARIABLES if (v := server.value(n)) is not None}
+    after = dict.fromkeys(before, goal.wait_timeout)
+    if before != after:
+        made = commands_for(around.service, around.host, server.variables, after)
+        title = titled(around.service)
+        yield ChangeParameters(name, title, before, after, made.forward, made.back)
 
 
 def _drop_in_step(name: str, place: Place, goal: Goal) -> Iterator[Step]:
@@ -175,7 +196,8 @@ def _drop_in_step(name: str, place: Place, goal: Goal) -> Iterator[Step]:
     if before == after or configured:
         return
     raises = goal.wait_timeout > (server.value("wait_timeout") or 0)
-    yield WriteOptionFile(name, str(path) if path else None, before, after, raises)
+    folder = place.around.likely_folder
+    yield WriteOptionFile(name, str(path) if path else None, before, after, raises, folder)
 
 
 def _settings_steps(
@@ -281,6 +303,7 @@ def refuse_unsafe(places: Sequence[Place], goal: Goal) -> None:
                 cure=f"unhang plan --conn-max-age {timeouts.client_limit(own)}",
             )
     for place in _one_a_server(places):
+        place.around.check(goal.wait_timeout)
         survey, limit = place.survey, place.survey.server.value("max_connections")
         kept = [a for a in survey.aliases if a.conn_max_age == 0 and not a.pool]
         slots = survey.workers.slots * len(kept) if survey.workers else 0

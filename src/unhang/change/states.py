@@ -8,7 +8,14 @@ from typing import Literal
 
 from unhang.change import option_file
 from unhang.change.files import read_source
-from unhang.change.steps import AliasChange, EditSettings, SetVariable, Step, WriteOptionFile
+from unhang.change.steps import (
+    AliasChange,
+    ChangeParameters,
+    EditSettings,
+    SetVariable,
+    Step,
+    WriteOptionFile,
+)
 from unhang.change.targets import Targets
 from unhang.errors import UsageProblem
 from unhang.survey.connect import fetch
@@ -26,6 +33,8 @@ def state_of(step: Step, targets: Targets, *, exact_file: bool = False) -> State
     """
     if isinstance(step, SetVariable):
         return _variable_state(step, targets)
+    if isinstance(step, ChangeParameters):
+        return _parameters_state(step, targets)
     if isinstance(step, WriteOptionFile) and step.path is not None:
         return _which(option_file.read(Path(step.path)), step.before, step.after)
     if isinstance(step, EditSettings):
@@ -45,6 +54,13 @@ def _variable_state(step: SetVariable, targets: Targets) -> State:
     }
     # Two statements change the two of them: a crash in between leaves one on either side.
     return _all_of(parts)
+
+
+def _parameters_state(step: ChangeParameters, targets: Targets) -> State:
+    connection = targets.connections[step.server]
+    rows = fetch(connection, "SHOW GLOBAL VARIABLES WHERE Variable_name IN %s", [tuple(step.after)])
+    now = {row["Variable_name"]: int(row["Value"]) for row in rows}
+    return _all_of({_which(now.get(n), step.before[n], step.after[n]) for n in step.after})
 
 
 def variable_of(step: SetVariable, targets: Targets) -> tuple[int, int | None]:

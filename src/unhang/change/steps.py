@@ -19,7 +19,9 @@ class SetVariable:
     Attributes:
         server: Name of the server in the plan.
         before, after: Values in the variable's own unit (seconds for the timeouts).
+        origin: Where the value of before came from.
         before_persisted, after_persisted: MySQL's `mysqld-auto.cnf`; `None` is not persisted.
+        to_default: `after` is what is compiled in, and is set by that name.
     """
 
     server: str
@@ -29,6 +31,7 @@ class SetVariable:
     origin: Origin
     before_persisted: int | None = None
     after_persisted: int | None = None
+    to_default: bool = False
 
     @property
     def persists(self) -> bool:
@@ -36,13 +39,42 @@ class SetVariable:
         return self.before_persisted != self.after_persisted
 
     def inverse(self) -> SetVariable:
-        """Back to the value, and the persisted value, of before."""
+        """Back to the value, and the persisted value, of before; a default to the default."""
         return dataclasses.replace(
             self,
             before=self.after,
             after=self.before,
             before_persisted=self.after_persisted,
             after_persisted=self.before_persisted,
+            to_default=self.origin.kind == "compiled default" and not self.to_default,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeParameters:
+    """Wait until a person has changed parameters of a managed service, which refuses SET GLOBAL.
+
+    Attributes:
+        service: What people call it: Amazon RDS, ….
+        before, after: What the server shows, by variable, in the variable's own unit.
+        commands, undo_commands: To paste; they need the service's own rights, not the server's.
+    """
+
+    server: str
+    service: str
+    before: Mapping[str, int]
+    after: Mapping[str, int]
+    commands: tuple[str, ...]
+    undo_commands: tuple[str, ...]
+
+    def inverse(self) -> ChangeParameters:
+        """Back to what the service had."""
+        return dataclasses.replace(
+            self,
+            before=self.after,
+            after=self.before,
+            commands=self.undo_commands,
+            undo_commands=self.commands,
         )
 
 
@@ -52,6 +84,8 @@ class WriteOptionFile:
 
     Attributes:
         path: `None` when the file is out of our reach: then its content is printed.
+        likely_folder: Where such a server usually reads drop-ins from, for the person who puts it
+            there.
         before, after: The whole content; `None` means that there is no such file.
         raises: Whether it makes `wait_timeout` longer; decides its place in the order.
     """
@@ -61,6 +95,7 @@ class WriteOptionFile:
     before: str | None
     after: str | None
     raises: bool
+    likely_folder: str = ""
 
     def inverse(self) -> WriteOptionFile:
         """The old bytes, or no file."""
@@ -148,10 +183,29 @@ class RestartApplication:
         return self
 
 
-Step: TypeAlias = SetVariable | WriteOptionFile | EditSettings | RestartApplication
+Step: TypeAlias = (
+    SetVariable | ChangeParameters | WriteOptionFile | EditSettings | RestartApplication
+)
+
+
+def wait_timeout_change(step: Step) -> tuple[int, int] | None:
+    """The server's `wait_timeout` before and after this step, seconds; `None` if it stays."""
+    if isinstance(step, SetVariable) and step.variable == "wait_timeout":
+        return step.before, step.after
+    if isinstance(step, ChangeParameters) and "wait_timeout" in step.after:
+        return step.before["wait_timeout"], step.after["wait_timeout"]
+    return None
+
+
+def lowers_wait_timeout(step: Step) -> bool:
+    """Whether the server will end sleepers earlier after this step."""
+    change = wait_timeout_change(step)
+    return change is not None and change[1] < change[0]
+
 
 KINDS: Final[Mapping[str, type[Any]]] = {
     "set-variable": SetVariable,
+    "change-parameters": ChangeParameters,
     "write-option-file": WriteOptionFile,
     "edit-settings": EditSettings,
     "restart-application": RestartApplication,

@@ -5,18 +5,26 @@ from __future__ import annotations
 from pathlib import Path
 
 from unhang.change.option_file import DROP_IN
-from unhang.change.steps import AliasChange, EditSettings, SetVariable, Step, WriteOptionFile
+from unhang.change.steps import (
+    AliasChange,
+    ChangeParameters,
+    EditSettings,
+    SetVariable,
+    Step,
+    WriteOptionFile,
+)
 from unhang.i18n import _
 
 
 def statements(step: SetVariable) -> list[str]:
     """The SQL of a step, as it is sent and as a person would type it."""
     name, value = step.variable, int(step.after)
+    plain = f"SET GLOBAL {name} = {'DEFAULT' if step.to_default else value}"
     if not step.persists:
-        return [f"SET GLOBAL {name} = {value}"]
+        return [plain]
     if step.after_persisted is None:
         # RESET PERSIST alone leaves the running value as it is (MySQL 9.7).
-        return [f"RESET PERSIST IF EXISTS {name}", f"SET GLOBAL {name} = {value}"]
+        return [f"RESET PERSIST IF EXISTS {name}", plain]
     if step.after_persisted == value:
         return [f"SET PERSIST {name} = {value}"]
     # PERSIST_ONLY would set the first alone, but wants one more privilege. The running value is
@@ -30,10 +38,15 @@ def describe(step: Step) -> str:
         text = _("{server}: {variable} {before} → {after}").format(
             server=step.server, variable=step.variable, before=step.before, after=step.after
         )
+        if step.to_default:
+            text = f"{text} ({_('the default')})"
         if not step.persists:
             return text
         how = _("no longer persisted") if step.after_persisted is None else _("persisted")
         return f"{text} ({how})"
+    if isinstance(step, ChangeParameters):
+        values = ", ".join(f"{n} {step.before[n]} → {step.after[n]}" for n in step.after)
+        return f"{step.server}: {values} ({step.service})"
     if isinstance(step, WriteOptionFile):
         what = _("{server}: delete {path}") if step.after is None else _("{server}: write {path}")
         return what.format(server=step.server, path=step.path or DROP_IN)

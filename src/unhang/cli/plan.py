@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -11,8 +12,10 @@ import typer
 from rich.text import Text
 
 from unhang.change import plan as plans
+from unhang.change import services
+from unhang.change.circumstances import look
 from unhang.change.journal import keep_out_of_git
-from unhang.change.option_file import DROP_IN, find_drop_in
+from unhang.change.option_file import DROP_IN, find_drop_in, likely_folder
 from unhang.change.plan import Plan
 from unhang.change.planner import Goal, Place, make_plan, refuse_unsafe
 from unhang.cli import options
@@ -21,8 +24,11 @@ from unhang.cli.output import Format, out, print_json
 from unhang.cli.plan_text import print_plan
 from unhang.errors import CannotConnect, NotPermitted, UsageProblem
 from unhang.i18n import _, ngettext
+from unhang.reaper.providers import detect
 from unhang.survey.collect import Target, prove_same_server, survey_over, targets_of
-from unhang.survey.connect import connected
+from unhang.survey.connect import Connection, connected
+
+_NO_SERVICE = "none"
 
 
 def plan(
@@ -43,6 +49,14 @@ def plan(
     option_dir: Annotated[
         Path | None,
         typer.Option("--option-dir", metavar="DIR", help="Folder the server reads drop-ins from."),
+    ] = None,
+    service: Annotated[
+        str | None,
+        typer.Option(
+            "--service",
+            metavar="NAME",
+            help="rds, aurora, cloudsql, azure or none; default: found out.",
+        ),
     ] = None,
     settings: options.SettingsOption = None,
     project: options.ProjectOption = None,
@@ -69,12 +83,12 @@ def plan(
     )
     if option_dir and not option_dir.is_dir():
         raise UsageProblem(_("There is no folder {path}.").format(path=option_dir))
-    places = [_look(target, option_dir) for target in scope.targets]
+    places = [_look(target, option_dir, service) for target in scope.targets]
     notes: list[str] = []
     if alias and scope.settings:
         covered = {a.name for target in scope.targets for a in target.aliases}
         others = [t for t in targets_of(scope.settings) if t.aliases[0].name not in covered]
-        places += _neighbours(others, places, notes)
+        places += _neighbours(others, places, service, notes)
     refuse_unsafe(places, goal)
     made = make_plan(places, scope.settings, goal, notes)
     folder = state_folder(state_dir, scope.project.directory if scope.project else None)
@@ -92,13 +106,13 @@ def plan(
 
 
 def _neighbours(
-    others: Sequence[Target], places: Sequence[Place], notes: list[str]
+    others: Sequence[Target], places: Sequence[Place], service: str | None, notes: list[str]
 ) -> Iterator[Place]:
     """Aliases that were not named, but reach the same server by another address."""
     known = {place.survey.server.identity for place in places}
     for target in others:
         try:
-            place = _look(target, None)
+            place = _look(target, None, service)
         except (CannotConnect, NotPermitted) as error:
             note = _("Whether {name} is on the same server could not be seen: {why}")
             notes.append(note.format(name=target.name, why=error.message))
@@ -107,12 +121,30 @@ def _neighbours(
             yield place
 
 
-def _look(target: Target, option_dir: Path | None) -> Place:
+def _look(target: Target, option_dir: Path | None, service: str | None) -> Place:
     prove_same_server(target)
     with connected(target.login) as connection:
         survey = survey_over(connection, target)
         drop_in = option_dir.resolve() / DROP_IN if option_dir else find_drop_in(connection)
-    return Place(survey, drop_in)
+        server, host = survey.server, (target.own or target.login).host
+        around = replace(
+            look(connection, server.engine, server.read_only),
+            service=_service(connection, host, service),
+            host=host,
+            likely_folder=likely_folder(server.version, server.version_comment),
+        )
+    return Place(survey, drop_in, around)
+
+
+def _service(connection: Connection, host: str, typed: str | None) -> str:
+    if typed is None:
+        return detect(connection, host).name
+    if typed not in (*services.NAMES, _NO_SERVICE):
+        raise UsageProblem(
+            _("{name} is no service that unhang knows.").format(name=typed),
+            cure=_("Known are: {names}.").format(names=", ".join((*services.NAMES, _NO_SERVICE))),
+        )
+    return "" if typed == _NO_SERVICE else typed
 
 
 def _print_next(made: Plan, path: Path) -> None:

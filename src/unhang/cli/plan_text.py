@@ -8,7 +8,13 @@ from rich.markup import escape
 from rich.text import Text
 
 from unhang.change.plan import Plan
-from unhang.change.steps import EditSettings, RestartApplication, SetVariable, Step
+from unhang.change.steps import (
+    ChangeParameters,
+    EditSettings,
+    RestartApplication,
+    SetVariable,
+    Step,
+)
 from unhang.change.wording import describe, statements
 from unhang.cli.output import out
 from unhang.i18n import _
@@ -38,6 +44,11 @@ def _detail(step: Step) -> Iterator[tuple[str, str]]:
         yield from ((f"{statement};", "green") for statement in statements(step))
         why = _("it was {before}, from: {origin}")
         yield why.format(before=step.before, origin=step.origin), ""
+    elif isinstance(step, ChangeParameters):
+        yield _("{service} refuses SET GLOBAL; you run:").format(service=step.service), ""
+        yield from ((line, "green") for line in step.commands)
+        yield _("and to undo it:"), ""
+        yield from ((line, "dim") for line in step.undo_commands)
     elif isinstance(step, EditSettings):
         if step.path is None:
             yield _("computed there, so nothing is edited; you set:"), ""

@@ -26,7 +26,8 @@ class Provider:
     """A managed service, or none.
 
     Attributes:
-        title: What people call it; empty for a server of one's own.
+        name: As in the data; empty for a server of one's own.
+        title: What people call it; empty likewise.
         kill: What ends another account's session, for an administrator.
         protected: Accounts that are never ended.
     """
@@ -34,6 +35,7 @@ class Provider:
     title: str
     kill: Kill
     protected: frozenset[str]
+    name: str = ""
 
 
 def detect(connection: Connection, host: str, file: Path | None = None) -> Provider:
@@ -55,8 +57,18 @@ def detect(connection: Connection, host: str, file: Path | None = None) -> Provi
                 str(about["title"]),
                 plain_kill if template.startswith("KILL ") else _filled(template),
                 always | frozenset(about["protected"]),
+                name,
             )
     return Provider("", plain_kill, always)
+
+
+def titled(name: str) -> str:
+    """What people call a service of unhang's own data.
+
+    Raises:
+        KeyError: There is no such service.
+    """
+    return str(_read(None)[name]["title"])
 
 
 def protected_anywhere(file: Path | None = None) -> frozenset[str]:
