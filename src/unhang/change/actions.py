@@ -5,11 +5,12 @@ from __future__ import annotations
 import shlex
 import subprocess
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Protocol
 
 from unhang.change import option_file
+from unhang.change.control import Control, Freely
 from unhang.change.files import read_source, replace_file, to_bytes
 from unhang.change.patch import Patch
 from unhang.change.states import effect_of, state_of, variable_of
@@ -59,11 +60,13 @@ class Restart:
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """All that a step may touch: entered targets, the person, and the way to restart."""
+    """All that a step may touch: entered targets, the person, the way to restart, and what may
+    hold it up."""
 
     targets: Targets
     person: Person
     restart: Restart = Restart()
+    control: Control = field(default_factory=Freely)
 
 
 def do(step: Step, around: Surroundings) -> dict[str, Any]:
@@ -187,7 +190,11 @@ def _edited(step: EditSettings, patch: Patch, source: str) -> str:
 
 
 def _wait_for_person(step: EditSettings, around: Surroundings) -> None:
-    around.person.tell(_("These settings are computed; only you can set them:"))
+    around.person.tell(_("Only you can set these settings: {why}.").format(why=step.why))
+    if step.environment:
+        around.person.tell(_("In the application's environment, and in this shell, which looks:"))
+        around.person.show("\n".join(f"{n}={v}" for n, v in step.environment.items()))
+        around.person.tell(_("or where they have the last word:"))
     around.person.show(step.lines)
     while effect_of(step, around.targets) != "after":
         if not around.person.ask(_("Are they set? (They are not in effect yet.)")):

@@ -9,16 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pymysql
 
 from unhang.change import guard
 from unhang.change.actions import Surroundings, do, facts_of
+from unhang.change.files import clean_up
 from unhang.change.journal import Event, Journal
 from unhang.change.order import in_safe_order
 from unhang.change.states import state_of
-from unhang.change.steps import RestartApplication, Step, WriteOptionFile
+from unhang.change.steps import EditSettings, RestartApplication, Step, WriteOptionFile
 from unhang.change.wording import describe
 from unhang.errors import (
     CannotConnect,
@@ -58,6 +60,7 @@ class Walk:
             NotVerified: A step had no effect, or a person has to act first; run it again then.
             Refused: A step would not be safe as things are now.
         """
+        self._clean_up()
         stale = []
         for number, step in enumerate(self.journal.plan.steps):
             with _explained(step):
@@ -74,6 +77,8 @@ class Walk:
 
     def _forward_one(self, number: int, step: Step) -> None:
         if isinstance(step, RestartApplication):
+            if not self.journal.restarted():
+                self._ready(number, step)
             self._restart(step)
             return
         if self._state(number, step) == "after":
@@ -82,6 +87,7 @@ class Walk:
                 event: Event = "done" if number in self.journal.begun() else "skipped"
                 self._write(event, number, **facts_of(step, self.around.targets))
             return
+        self._ready(number, step)
         guard.check(step, self.around.targets, restoring=False)
         self.around.person.tell(describe(step))
         self._write("begun", number)
@@ -91,6 +97,14 @@ class Walk:
     def _state(self, number: int, step: Step) -> str:
         seen = state_of(step, self.around.targets, exact_file=True)
         return seen or ("after" if self.journal.settled(number) else "before")
+
+    def _clean_up(self) -> None:
+        for step in self.journal.plan.steps:
+            if isinstance(step, WriteOptionFile | EditSettings) and step.path is not None:
+                clean_up(Path(step.path))
+
+    def _ready(self, number: int, step: Step) -> None:
+        self.around.control.before(number, len(self.journal.plan.steps), describe(step))
 
     def _restart(self, step: RestartApplication) -> None:
         if not self.journal.restarted():
@@ -108,6 +122,7 @@ class Walk:
             RollbackFailed: Something could not be undone, or was changed by somebody else and is
                 left alone. The message names it; going on would not have been safe.
         """
+        self._clean_up()
         undo = [(n, self.journal.plan.steps[n].inverse()) for n in self.journal.ever_begun()]
         numbers = {id(step): number for number, step in undo}
         ordered = in_safe_order(step for _number, step in undo)
@@ -145,6 +160,7 @@ class Walk:
             raise StalePlan(_("somebody changed it meanwhile; it is left as it is"))
         pending = number in self.journal.begun()
         if state == "before" or (state is None and pending):
+            self._ready(number, step)
             guard.check(step, targets, restoring=True)
             self.around.person.tell(describe(step))
             self._write("undo-begun", number)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import tempfile
 from pathlib import Path
@@ -41,8 +42,19 @@ def replace_file(path: Path, content: bytes | None, *, mode: int | None = None) 
         os.close(folder)
 
 
+def clean_up(path: Path) -> None:
+    """Remove what a crash in `replace_file` may have left beside the file: it may hold secrets."""
+    real = Path(os.path.realpath(path))
+    for left in real.parent.glob(f"{glob.escape(_prefix(real))}*"):
+        left.unlink(missing_ok=True)
+
+
+def _prefix(real: Path) -> str:
+    return f".{real.name}.unhang-"
+
+
 def _write_beside(real: Path, content: bytes, mode: int | None) -> None:
-    descriptor, name = tempfile.mkstemp(dir=real.parent, prefix=f".{real.name}.")
+    descriptor, name = tempfile.mkstemp(dir=real.parent, prefix=_prefix(real))
     try:
         with os.fdopen(descriptor, "wb") as stream:
             stream.write(content)

@@ -1,31 +1,43 @@
 """The durable record of what was done: written and synced before each step, and after it.
 
 One JSON document a line. The first holds the plan, so that a journal is enough to roll back. A
-crash can cut the last line off; a line that does not parse at the very end is as if never written,
-and its step counts as begun only if the line before says so.
+crash can cut the last line off, and a power failure can fill it with rubbish. Such an end is no
+entry; but it may have been a step's "begun", so the next step counts as begun, and a look at the
+world decides whether there is anything to undo.
 """
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from unhang.change.files import replace_file
+from unhang.change.files import clean_up, replace_file
 from unhang.change.plan import Plan
-from unhang.change.steps import EditSettings
+from unhang.change.steps import EditSettings, RestartApplication, Step
 from unhang.errors import Refused, UsageProblem
 from unhang.i18n import _
 
 Event = Literal[
-    "planned", "begun", "done", "skipped", "restarted", "undo-begun", "undone", "rolled-back"
+    "planned",
+    "begun",
+    "done",
+    "skipped",
+    "restarted",
+    "undo-begun",
+    "undone",
+    "rolled-back",
+    "torn",
+    "watched",
+    "forced",
 ]
+"""`torn`: the entry after the one before was cut off by a crash, whatever it was. `watched`: what
+the watch after the steps found. `forced`: somebody overruled a rule, with their reason."""
 
 _FOLDER: Final = "journal"
 
@@ -36,11 +48,15 @@ class Journal:
 
     Attributes:
         entries: Everything written so far, the plan's entry first.
+        by: Who writes, for the entries.
+        torn_at: Bytes that are whole entries, when the file goes on after them; else `None`.
     """
 
     path: Path
     plan: Plan
     entries: list[Mapping[str, Any]] = field(default_factory=list)
+    by: str = ""
+    torn_at: int | None = None
 
     def write(self, event: Event, step: int | None = None, **facts: Any) -> None:
         """Append an entry; it is on the disk when this returns.
@@ -48,17 +64,28 @@ class Journal:
         Raises:
             OSError: It could not be written (a full disk): do not go on.
         """
+        if self.torn_at is not None:
+            self._append(self._entry("torn", None), cut=self.torn_at)
+            self.torn_at = None
+        self._append(self._entry(event, step, **facts))
+
+    def _entry(self, event: Event, step: int | None, **facts: Any) -> Mapping[str, Any]:
         at = datetime.now(UTC).isoformat(timespec="milliseconds")
-        entry = {"at": at, "event": event, "step": step, **facts}
+        by = {"by": self.by} if self.by else {}
+        return {"at": at, "event": event, "step": step, **by, **facts}
+
+    def _append(self, entry: Mapping[str, Any], cut: int | None = None) -> None:
         line = json.dumps(entry, ensure_ascii=False) + "\n"
         descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND)
         try:
+            if cut is not None:
+                os.ftruncate(descriptor, cut)  # else this entry would be glued to the half one
             size = os.fstat(descriptor).st_size
             try:
                 _write_all(descriptor, line.encode())
                 os.fsync(descriptor)
             except OSError:
-                os.ftruncate(descriptor, size)  # the next entry must not be glued to half of this
+                os.ftruncate(descriptor, size)
                 raise
         finally:
             os.close(descriptor)
@@ -67,17 +94,37 @@ class Journal:
     def begun(self) -> tuple[int, ...]:
         """Steps that may have had an effect and were not undone, in the order they began."""
         steps: dict[int, None] = {}
-        for entry in self.entries:
-            if entry["event"] == "begun":
-                steps[entry["step"]] = None
-            elif entry["event"] == "undone":
-                steps.pop(entry["step"], None)
+        for event, step in self._history():
+            if event == "begun":
+                steps[step] = None
+            elif event == "undone":
+                steps.pop(step, None)
         return tuple(steps)
 
     def ever_begun(self) -> tuple[int, ...]:
         """Steps that had an effect at any time, undone or not: the way back is ordered by all."""
-        steps = (entry["step"] for entry in self.entries if entry["event"] == "begun")
-        return tuple(dict.fromkeys(steps))
+        return tuple(dict.fromkeys(step for event, step in self._history() if event == "begun"))
+
+    @property
+    def torn(self) -> bool:
+        """Whether an entry was lost in a crash, now or before."""
+        return self.torn_at is not None or any(e["event"] == "torn" for e in self.entries)
+
+    def _history(self) -> Iterator[tuple[str, int]]:
+        """Events of steps, with a "begun" where an entry was lost that may have been one."""
+        last, before = -1, ""
+        torn = {"event": "torn", "step": None}
+        for entry in [*self.entries, *([torn] if self.torn_at is not None else [])]:
+            event, step = entry["event"], entry["step"]
+            if event in ("begun", "done", "skipped"):
+                last = max(last, step)
+            if event == "torn" and before in ("planned", "done", "skipped", "restarted"):
+                following = range(last + 1, len(self.plan.steps))
+                does = [n for n in following if not _is_restart(self.plan.steps[n])]
+                yield from (("begun", number) for number in does[:1])
+            elif step is not None:
+                yield event, step
+            before = event
 
     def restarted(self) -> bool:
         """Whether the application was restarted after the last edit of its settings, or undo."""
@@ -108,13 +155,20 @@ class Journal:
         return bool(self.entries[-1]["event"] == "rolled-back")
 
 
+def _is_restart(step: Step) -> bool:
+    return isinstance(step, RestartApplication)
+
+
 def _write_all(descriptor: int, data: bytes) -> None:
     while data:
         data = data[os.write(descriptor, data) :]
 
 
-def open_for(plan: Plan, state_dir: Path) -> Journal:
+def open_for(plan: Plan, state_dir: Path, by: str = "") -> Journal:
     """The plan's journal, begun now or continued.
+
+    Args:
+        by: Who writes to it.
 
     Raises:
         Refused: The plan was rolled back; its "before" is no longer what it was.
@@ -122,15 +176,18 @@ def open_for(plan: Plan, state_dir: Path) -> Journal:
     refuse_if_rolled_back(plan, state_dir)
     path = path_of(plan, state_dir)
     if path.exists():
-        return read(path)
+        known = read(path)
+        known.by = by
+        return known
     path.parent.mkdir(parents=True, exist_ok=True)
+    clean_up(path)
     keep_out_of_git(state_dir)
     # The first entry is there whole or not at all: without it nothing could be read.
     at = datetime.now(UTC).isoformat(timespec="milliseconds")
-    entry = {"at": at, "event": "planned", "step": None, "plan": plan.to_json()}
+    entry = {"at": at, "event": "planned", "step": None, "by": by, "plan": plan.to_json()}
     line = json.dumps(entry, ensure_ascii=False) + "\n"
     replace_file(path, line.encode(), mode=0o600)
-    return Journal(path, plan, [entry])
+    return Journal(path, plan, [entry], by)
 
 
 def path_of(plan: Plan, state_dir: Path) -> Path:
@@ -153,24 +210,54 @@ def refuse_if_rolled_back(plan: Plan, state_dir: Path) -> None:
 
 
 def read(path: Path) -> Journal:
-    """A journal from its file; a cut-off last line counts as never written, and is cut off.
+    """A journal from its file, which is not touched. An end that is no entry counts as torn off.
 
     Raises:
         UsageProblem: Missing, or not a journal.
     """
-    entries: list[Mapping[str, Any]] = []
     try:
         data = path.read_bytes()
-        whole = data[: data.rfind(b"\n") + 1]
-        entries = [json.loads(line) for line in whole.splitlines()]
+        entries, whole = _entries(data)
         plan = Plan.from_json(entries[0]["plan"])
+        _check_steps(entries, len(plan.steps))
     except (OSError, ValueError, IndexError, KeyError, TypeError) as error:
         reason = getattr(error, "strerror", None) or error
         message = _("{path} is not a journal: {reason}.").format(path=path, reason=reason)
-        raise UsageProblem(message) from None
-    if len(whole) < len(data):
-        os.truncate(path, len(whole))  # else the next entry would be glued to the half one
-    return Journal(path, plan, entries)
+        cure = _(
+            "The plan {id} holds what was there before: unhang apply PLAN goes on with it."
+        ).format(id=path.stem)
+        raise UsageProblem(message, cure=cure if path.exists() else "") from None
+    return Journal(path, plan, entries, torn_at=whole if whole < len(data) else None)
+
+
+def _entries(data: bytes) -> tuple[list[Mapping[str, Any]], int]:
+    """The whole entries, and how many bytes they are. What follows must be no entry."""
+    entries: list[Mapping[str, Any]] = []
+    whole, position = 0, 0
+    for line in data.splitlines(keepends=True):
+        position += len(line)
+        entry = _entry_of(line)
+        if entry is None:
+            continue
+        if whole != position - len(line):
+            raise ValueError(_("an entry in its middle is damaged"))
+        entries.append(entry)
+        whole = position
+    return entries, whole
+
+
+def _entry_of(line: bytes) -> Mapping[str, Any] | None:
+    try:
+        entry = json.loads(line) if line.endswith(b"\n") else None
+    except ValueError:  # UnicodeDecodeError is one
+        return None
+    return entry if isinstance(entry, dict) and {"event", "step"} <= entry.keys() else None
+
+
+def _check_steps(entries: Sequence[Mapping[str, Any]], count: int) -> None:
+    for entry in entries:
+        if not (entry["step"] is None or entry["step"] in range(count)):
+            raise ValueError(_("it speaks of a step that its plan does not have"))
 
 
 def newest(state_dir: Path) -> Journal:
@@ -204,26 +291,3 @@ def keep_out_of_git(state_dir: Path) -> None:
     ignore = state_dir / ".gitignore"
     if not ignore.exists():
         ignore.write_text("*\n")
-
-
-@contextmanager
-def exclusive(state_dir: Path, who: str) -> Iterator[None]:
-    """Only one change at a time from a state folder; ends with the process, however it ends.
-
-    Raises:
-        Refused: Somebody else holds it; the message names them.
-    """
-    state_dir.mkdir(parents=True, exist_ok=True)
-    with (state_dir / "lock").open("a+", encoding="utf-8") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.seek(0)
-            holder = lock.read().strip() or _("another process")
-            message = _("A change is being made here already, by {holder}.")
-            raise Refused(message.format(holder=holder)) from None
-        lock.truncate(0)
-        lock.write(f"{who}, pid {os.getpid()}")
-        lock.flush()
-        yield
-        lock.truncate(0)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import secrets
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,6 +31,7 @@ from unhang.change.steps import (
 )
 from unhang.errors import Refused, UsageProblem
 from unhang.i18n import _
+from unhang.mysql.engine import POOLING
 from unhang.reaper.providers import titled
 from unhang.survey.model import Alias, Survey
 from unhang.survey.project import Settings
@@ -46,14 +46,18 @@ class Goal:
     Attributes:
         wait_timeout: For the server's two timeouts, seconds.
         conn_max_age: For Django, seconds.
+        pool: Switch Django's own ENGINE to unhang's, which pools.
     """
 
     wait_timeout: int
     conn_max_age: int
     conn_health_checks: bool = True
+    pool: bool = False
 
     @classmethod
-    def of(cls, wait_timeout: int | None = None, conn_max_age: int | None = None) -> Goal:
+    def of(
+        cls, wait_timeout: int | None = None, conn_max_age: int | None = None, *, pool: bool = False
+    ) -> Goal:
         """The goal by the rule: 300, 300 and 280 unless told otherwise.
 
         Raises:
@@ -75,7 +79,7 @@ class Goal:
                 ),
                 cure=_("It may be from 0 to {limit} s.").format(limit=limit),
             )
-        return cls(wait, age)
+        return cls(wait, age, pool=pool)
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,26 +208,50 @@ def _settings_steps(
     aliases: Sequence[Alias], settings: Settings, goal: Goal
 ) -> Iterator[EditSettings]:
     """One step for each file that can be edited, and one for what a person has to set."""
-    after = DjangoValues(goal.conn_max_age, goal.conn_health_checks)
-    left = [
-        AliasChange(a.name, before, after)
-        for a in aliases
-        # A pool keeps its own limits, and refuses a CONN_MAX_AGE.
-        if (before := DjangoValues(a.conn_max_age, a.conn_health_checks)) != after and not a.pool
-    ]
+    left = [change for alias in aliases if (change := _wanted(alias, goal)) is not None]
+    refused: list[AliasChange] = []
+    why: dict[str, None] = {}
+    environment: dict[str, str] = {}
     for path in _candidates(settings):
         source = read_source(path)
         found: dict[AliasChange, list[Edit]] = {}
         for change in left:
-            with suppress(CannotEditError):
+            try:
                 found[change] = edits(source, change.alias, change.values())
+            except CannotEditError as error:
+                # Another file may hold the alias only if this one says nothing of it.
+                if not error.absent:
+                    refused.append(change)
+                    why[str(error)] = None
+                    environment |= error.environment
+        left = [change for change in left if change not in found and change not in refused]
         if found:
-            left = [change for change in left if change not in found]
             made = [edit for group in found.values() for edit in group]
             whole = Patch.of(source, (edit.hunk for edit in made))
             yield EditSettings(tuple(found), str(path), whole, _diff(source, made))
     if left:
-        yield EditSettings(tuple(left), None, None)
+        why[_("no file of the project says what the alias is")] = None
+    if left or refused:
+        by_hand = (*refused, *left)
+        yield EditSettings(by_hand, None, None, why="; ".join(why), environment=environment)
+
+
+def _wanted(alias: Alias, goal: Goal) -> AliasChange | None:
+    """What the goal changes of an alias, or `None`.
+
+    A pool keeps its own limits, and unhang's refuses a CONN_MAX_AGE.
+    """
+    age, checks = alias.conn_max_age, alias.conn_health_checks
+    if alias.pool:
+        return None
+    if goal.pool and alias.engine in POOLING:
+        before = DjangoValues(age, checks, alias.engine)
+        return AliasChange(alias.name, before, DjangoValues(0, checks, POOLING[alias.engine]))
+    before, after = (
+        DjangoValues(age, checks),
+        DjangoValues(goal.conn_max_age, goal.conn_health_checks),
+    )
+    return AliasChange(alias.name, before, after) if before != after else None
 
 
 def _diff(source: str, made: Sequence[Edit]) -> str:
@@ -274,8 +302,8 @@ def _warnings(survey: Survey, goal: Goal) -> Iterator[str]:
 
 def _more_kept(survey: Survey, goal: Goal) -> Iterator[str]:
     """Connections that were closed after each request, and will be kept."""
-    kept = [a.name for a in survey.aliases if a.conn_max_age == 0 and not a.pool]
-    if not kept or not goal.conn_max_age:
+    kept = [a.name for a in survey.aliases if _keeps_more(a, goal)]
+    if not kept:
         return
     text = _(
         "CONN_MAX_AGE of {aliases} goes from 0 to {age} s: each worker thread then keeps a "
@@ -283,6 +311,16 @@ def _more_kept(survey: Survey, goal: Goal) -> Iterator[str]:
         "nothing is gained and more sleep: keep 0 there with --conn-max-age 0."
     )
     yield text.format(aliases=", ".join(kept), age=goal.conn_max_age)
+
+
+def _keeps_more(alias: Alias, goal: Goal) -> bool:
+    """Whether it closed each connection after its request, and will keep it."""
+    return alias.conn_max_age == 0 and not _pools(alias, goal) and goal.conn_max_age > 0
+
+
+def _pools(alias: Alias, goal: Goal) -> bool:
+    """Whether a pool keeps its connections, now or after the plan."""
+    return alias.pool is not None or (goal.pool and alias.engine in POOLING)
 
 
 def refuse_unsafe(places: Sequence[Place], goal: Goal) -> None:
@@ -294,7 +332,7 @@ def refuse_unsafe(places: Sequence[Place], goal: Goal) -> None:
     """
     for alias in (alias for place in places for alias in place.survey.aliases):
         own = alias.session_wait_timeout
-        if own and not alias.pool and not timeouts.lets_go_first(goal.conn_max_age, own):
+        if own and not _pools(alias, goal) and not timeouts.lets_go_first(goal.conn_max_age, own):
             raise Refused(
                 _(
                     "The init_command of {alias} gives its sessions a wait_timeout of {own} s, "
@@ -305,9 +343,9 @@ def refuse_unsafe(places: Sequence[Place], goal: Goal) -> None:
     for place in _one_a_server(places):
         place.around.check(goal.wait_timeout)
         survey, limit = place.survey, place.survey.server.value("max_connections")
-        kept = [a for a in survey.aliases if a.conn_max_age == 0 and not a.pool]
+        kept = [a for a in survey.aliases if _keeps_more(a, goal)]
         slots = survey.workers.slots * len(kept) if survey.workers else 0
-        if goal.conn_max_age and limit and slots > limit:
+        if limit and slots > limit:
             raise Refused(
                 _(
                     "With CONN_MAX_AGE {age} s, {slots} worker threads would keep a connection "

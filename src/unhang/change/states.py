@@ -114,5 +114,6 @@ def _alias_state(change: AliasChange, aliases: Mapping[str, Alias]) -> State:
         {
             _which(alias.conn_max_age, before.conn_max_age, after.conn_max_age),
             _which(alias.conn_health_checks, before.conn_health_checks, after.conn_health_checks),
+            _which(alias.engine, before.engine, after.engine) if after.engine else "after",
         }
     )

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
 from unhang.change.patch import Patch
@@ -106,10 +107,15 @@ class WriteOptionFile:
 
 @dataclass(frozen=True, slots=True)
 class DjangoValues:
-    """The two settings of an alias that a plan may change; seconds and a flag."""
+    """The settings of an alias that a plan may change; seconds, a flag, and a dotted name.
+
+    Attributes:
+        engine: Empty where it is not the plan's business.
+    """
 
     conn_max_age: int | None
     conn_health_checks: bool
+    engine: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,9 +130,10 @@ class AliasChange:
         """Back to what it said."""
         return AliasChange(self.alias, self.after, self.before)
 
-    def values(self) -> dict[str, int | bool | None]:
+    def values(self) -> dict[str, int | bool | str | None]:
         """The settings that differ, by name, with their new values."""
-        pairs = {
+        pairs: dict[str, tuple[int | bool | str | None, int | bool | str | None]] = {
+            "ENGINE": (self.before.engine, self.after.engine),
             "CONN_MAX_AGE": (self.before.conn_max_age, self.after.conn_max_age),
             "CONN_HEALTH_CHECKS": (self.before.conn_health_checks, self.after.conn_health_checks),
         }
@@ -141,18 +148,22 @@ class EditSettings:
         path: The file to edit; `None` when it cannot be edited with certainty.
         patch: The edit; `None` when a person has to set the values.
         diff: The edit as people read it.
+        why: Why nothing is edited, where a person has to set the values.
+        environment: Variables of the environment that give the values, where some do.
     """
 
     changes: tuple[AliasChange, ...]
     path: str | None
     patch: Patch | None
     diff: str = ""
+    why: str = ""
+    environment: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def lines(self) -> str:
         """Assignments that have the effect, wherever in the settings they are put last."""
         return "\n".join(
-            f'DATABASES["{change.alias}"]["{name}"] = {value!r}'
+            f'DATABASES["{change.alias}"]["{name}"] = {_spelled(value)}'
             for change in self.changes
             for name, value in change.values().items()
         )
@@ -163,7 +174,12 @@ class EditSettings:
             tuple(change.inverse() for change in self.changes),
             self.path,
             self.patch.inverse() if self.patch else None,
+            why=self.why,
         )
+
+
+def _spelled(value: object) -> str:
+    return json.dumps(value) if isinstance(value, str) else repr(value)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from unhang.change.actions import Restart, by_command
 from unhang.change.journal import Journal
 from unhang.change.plan import Plan, load
 from unhang.change.targets import Targets
-from unhang.cli.output import confirm, out, print_paste
+from unhang.cli.output import confirm, err, out, print_paste
 from unhang.errors import Refused, UsageProblem
 from unhang.i18n import _
 from unhang.survey import login as logins
@@ -118,6 +118,21 @@ def find_journal(which: Path | None, state_dir: Path | None) -> Journal:
 
 def _directory(plan: Plan) -> Path | None:
     return Path(plan.project.directory) if plan.project else None
+
+
+@contextmanager
+def where_it_stands(journal: Journal) -> Iterator[None]:
+    """Whoever presses Ctrl-C is told that nothing is lost, and how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        begun = len(journal.begun())
+        text = _(
+            "Interrupted. {n} of {count} steps may be in effect; the journal knows which.\n"
+            "Look: unhang status · go on: unhang apply --resume · back: unhang rollback"
+        )
+        err.print(escape(text.format(n=begun, count=len(journal.plan.steps))))
+        raise
 
 
 @contextmanager

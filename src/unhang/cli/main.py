@@ -22,6 +22,7 @@ VERBS: Final = (
     "explain",
     "plan",
     "apply",
+    "status",
     "verify",
     "rollback",
     "watch",

@@ -22,11 +22,13 @@ from unhang.cli import options
 from unhang.cli.change_options import StateDirOption, state_folder
 from unhang.cli.output import Format, out, print_json
 from unhang.cli.plan_text import print_plan
-from unhang.errors import CannotConnect, NotPermitted, UsageProblem
+from unhang.errors import CannotConnect, NotPermitted, Refused, UsageProblem
 from unhang.i18n import _, ngettext
+from unhang.mysql.engine import POOLING
 from unhang.reaper.providers import detect
 from unhang.survey.collect import Target, prove_same_server, survey_over, targets_of
 from unhang.survey.connect import Connection, connected
+from unhang.survey.project import Settings
 
 _NO_SERVICE = "none"
 
@@ -50,6 +52,10 @@ def plan(
         Path | None,
         typer.Option("--option-dir", metavar="DIR", help="Folder the server reads drop-ins from."),
     ] = None,
+    pool: Annotated[
+        bool,
+        typer.Option("--pool", help="Also switch ENGINE to unhang.backends.mysql, which pools."),
+    ] = False,
     service: Annotated[
         str | None,
         typer.Option(
@@ -70,7 +76,7 @@ def plan(
     output: options.FormatOption = Format.TEXT,
 ) -> None:
     """Show what would change and why. Changes nothing, and saves the plan."""
-    goal = Goal.of(wait_timeout, conn_max_age)
+    goal = Goal.of(wait_timeout, conn_max_age, pool=pool)
     scope = options.resolve(
         settings=settings,
         project=project,
@@ -89,6 +95,8 @@ def plan(
         covered = {a.name for target in scope.targets for a in target.aliases}
         others = [t for t in targets_of(scope.settings) if t.aliases[0].name not in covered]
         places += _neighbours(others, places, service, notes)
+    if pool:
+        notes += _pool_notes(scope.settings)
     refuse_unsafe(places, goal)
     made = make_plan(places, scope.settings, goal, notes)
     folder = state_folder(state_dir, scope.project.directory if scope.project else None)
@@ -103,6 +111,30 @@ def plan(
         print_plan(made)
         _print_next(made, path)
     raise typer.Exit(1 if made.steps else 0)
+
+
+def _pool_notes(settings: Settings | None) -> Iterator[str]:
+    """What keeps an ENGINE from being switched.
+
+    Raises:
+        Refused: No alias could be, or the application could not start with it.
+    """
+    if settings is None:
+        raise UsageProblem(_("--pool switches an ENGINE of Django; no project was given."))
+    if not settings.has_unhang:
+        raise Refused(
+            _("{python} cannot import unhang: the application would not start.").format(
+                python=settings.project.python
+            ),
+            cure=_("Install unhang where the application runs, or name it with --python."),
+        )
+    aliases = [settings.alias(name) for name in settings.mysql_aliases]
+    others = [a for a in aliases if not a.pool and a.engine not in POOLING]
+    if not any(a.engine in POOLING for a in aliases):
+        raise Refused(_("No alias has an ENGINE of Django's own that a pool could replace."))
+    for alias in others:
+        text = _("The ENGINE of {alias}, {engine}, is not Django's own: it stays.")
+        yield text.format(alias=alias.name, engine=alias.engine)
 
 
 def _neighbours(

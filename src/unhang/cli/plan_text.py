@@ -51,7 +51,8 @@ def _detail(step: Step) -> Iterator[tuple[str, str]]:
         yield from ((line, "dim") for line in step.undo_commands)
     elif isinstance(step, EditSettings):
         if step.path is None:
-            yield _("computed there, so nothing is edited; you set:"), ""
+            yield _("not edited: {why}; you set:").format(why=step.why), ""
+            yield from ((f"{n}={v}", "green") for n, v in step.environment.items())
             yield from ((line, "green") for line in step.lines.splitlines())
         for line in step.diff.splitlines():
             yield line, {"+": "green", "-": "red"}.get(line[:1], "dim")

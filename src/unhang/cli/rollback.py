@@ -11,6 +11,9 @@ from rich.markup import escape
 from unhang.change import journal as journals
 from unhang.change.actions import Surroundings
 from unhang.change.apply import Walk
+from unhang.change.control import Careful
+from unhang.change.hold import exclusive
+from unhang.change.lead import Lead
 from unhang.change.order import in_safe_order
 from unhang.change.wording import describe
 from unhang.cli import options
@@ -24,6 +27,7 @@ from unhang.cli.change_options import (
     reached,
     require_yes,
     restart_of,
+    where_it_stands,
     who,
 )
 from unhang.cli.output import out
@@ -45,8 +49,9 @@ def rollback(
 ) -> None:
     """Restore what was there before: server values, option file, settings file."""
     journal = find_journal(which, state_dir)
-    with journals.exclusive(journal.path.parent.parent, who()):
+    with exclusive(journal.path.parent.parent, who()) as hold:
         journal = journals.read(journal.path)
+        journal.by = who()
         if journal.rolled_back:
             out.print(_("The plan {id} is rolled back already.").format(id=journal.plan.id))
             return
@@ -56,7 +61,11 @@ def rollback(
         if not yes:
             require_yes(_("Only 'yes' will be accepted to roll back"))
         with reached(journal.plan, login) as targets:
-            around = Surroundings(targets, Terminal(), restart_of(restart_command, restarted))
-            Walk(journal, around).back()
+            terminal, lead = Terminal(), Lead(targets.connections)
+            lead.take()
+            careful = Careful(hold, lead, None, terminal.tell)
+            restart = restart_of(restart_command, restarted)
+            with where_it_stands(journal):
+                Walk(journal, Surroundings(targets, terminal, restart, careful)).back()
     out.print(f"[green]{_('Rolled back: everything is as it was before.')}[/]")
     raise typer.Exit(ROLLED_BACK)

@@ -13,9 +13,16 @@ MYSQL_ENGINES: Final = r"(?i)mysql|mariadb"
 """A pattern that the ENGINE of every such backend holds: Django's own, and those of others."""
 
 OWN_ENGINE: Final = "unhang.backends.mysql"
+OWN_GIS_ENGINE: Final = "unhang.backends.mysql_gis"
+OWN_ENGINES: Final = frozenset({OWN_ENGINE, OWN_GIS_ENGINE})
 STOCK_ENGINE: Final = "django.db.backends.mysql"
 STOCK_ENGINES: Final = frozenset({STOCK_ENGINE, "django.contrib.gis.db.backends.mysql"})
 """Django's own, which hand every one of `OPTIONS` to the driver."""
+POOLING: Final = {
+    STOCK_ENGINE: OWN_ENGINE,
+    "django.contrib.gis.db.backends.mysql": OWN_GIS_ENGINE,
+}
+"""The ENGINE with a pool that takes the place of each of Django's own."""
 
 
 def is_mysql_engine(name: object) -> bool:

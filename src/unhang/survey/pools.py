@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from unhang.mysql.engine import OWN_ENGINE
+from unhang.mysql.engine import OWN_ENGINES
 from unhang.pool.options import NAMES, OptionError, parse_options
 from unhang.survey.model import PoolFacts
 
@@ -19,7 +19,7 @@ def pool_facts(database: Mapping[str, Any]) -> PoolFacts | None:
         database: With Django's defaults filled in.
     """
     given = database["OPTIONS"].get("pool")
-    if database["ENGINE"] != OWN_ENGINE:
+    if database["ENGINE"] not in OWN_ENGINES:
         return PoolFacts(ours=False) if given else None
     try:
         options = parse_options(given)

@@ -18,7 +18,7 @@ from typing import Any, Final
 from unhang.errors import UsageProblem
 from unhang.i18n import _
 from unhang.latency.rundir import run_dir_from
-from unhang.mysql.engine import MYSQL_ENGINES, OWN_ENGINE, is_mysql_engine
+from unhang.mysql.engine import MYSQL_ENGINES, OWN_ENGINES, is_mysql_engine
 from unhang.mysql.init_command import session_wait_timeout, transaction_conflicts
 from unhang.survey import settings_probe
 from unhang.survey.login import Login, from_django
@@ -49,6 +49,7 @@ class Settings:
 
     Attributes:
         mysql_driver: What Django would load for MySQL: `mysqlclient`, `pymysql`, or `None`.
+        has_unhang: The project's interpreter can import unhang, so its ENGINE can be used there.
     """
 
     project: Project
@@ -59,6 +60,7 @@ class Settings:
     middleware: tuple[str, ...]
     unhang: Mapping[str, Any]
     mysql_driver: str | None = None
+    has_unhang: bool = False
 
     def __repr__(self) -> str:
         return f"<Settings {self.project.settings_module}: {', '.join(self.databases)}>"
@@ -90,7 +92,7 @@ class Settings:
     def login(self, alias: str) -> Login:
         """The application's own login for an alias."""
         database, driver = self.databases[alias], self.mysql_driver
-        if database["ENGINE"] == OWN_ENGINE and driver != "pymysql":
+        if database["ENGINE"] in OWN_ENGINES and driver != "pymysql":
             # As the backend chooses; where nothing answers to MySQLdb it takes PyMySQL.
             driver = os.environ.get("UNHANG_DRIVER") or driver or "pymysql"
         return from_django(database, driver=driver)
@@ -212,6 +214,7 @@ def load_settings(project: Project) -> Settings:
         middleware=tuple(answer["middleware"]),
         unhang=answer["unhang"],
         mysql_driver=answer["mysql_driver"],
+        has_unhang=answer["has_unhang"],
     )
 
 

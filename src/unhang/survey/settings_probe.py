@@ -11,6 +11,7 @@ MYSQL_ENGINES is the pattern of the ENGINEs that need a driver for MySQL.
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import re
@@ -67,6 +68,7 @@ def effective_settings(mysql_engines: str) -> dict[str, Any]:
         "loaded_files": _project_files(before),
         "middleware": plain(settings.MIDDLEWARE),
         "unhang": plain(getattr(settings, "UNHANG", {})),
+        "has_unhang": importlib.util.find_spec("unhang") is not None,
     }
 
 

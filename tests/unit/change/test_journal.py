@@ -9,6 +9,7 @@ import pytest
 
 from support.surveys import a_server, a_survey
 from unhang.change import journal as journals
+from unhang.change.hold import exclusive, holder_of
 from unhang.change.plan import Plan
 from unhang.change.planner import Goal, Place, make_plan
 from unhang.errors import Refused, UsageProblem
@@ -46,6 +47,46 @@ def test_a_cut_off_line_is_as_if_never_written(plan: Plan, tmp_path: Path) -> No
         assert not again.settled(0)
         again.write("done", 0)  # is not glued to the rest of the half line
         assert journals.read(journal.path).settled(0)
+
+
+def test_a_lost_entry_may_have_been_the_begin_of_the_next_step(plan: Plan, tmp_path: Path) -> None:
+    journal = journals.open_for(plan, tmp_path)
+    journal.write("begun", 0)
+    journal.write("done", 0)
+    whole = journal.path.read_bytes()
+    for rubbish in (b'{"at": "2', b"\0" * 100, b'{"event": 5}\n\0\0', b"\xff\xfe\n"):
+        journal.path.write_bytes(whole + rubbish)
+        again = journals.read(journal.path)
+        assert again.torn
+        assert again.begun() == again.ever_begun() == (0, 1)
+        assert journal.path.read_bytes() == whole + rubbish, "looking changes nothing"
+        again.write("undone", 1)
+        read = journals.read(journal.path)
+        assert read.begun() == (0,)
+        assert [e["event"] for e in read.entries][-2:] == ["torn", "undone"]
+
+
+def test_damage_in_the_middle_is_not_taken_for_a_cut_end(plan: Plan, tmp_path: Path) -> None:
+    journal = journals.open_for(plan, tmp_path)
+    journal.write("begun", 0)
+    journal.write("done", 0)
+    lines = journal.path.read_bytes().splitlines(keepends=True)
+    journal.path.write_bytes(lines[0] + b"\0" * 30 + b"\n" + lines[2])
+    with pytest.raises(UsageProblem, match="not a journal"):
+        journals.read(journal.path)
+
+
+def test_who_holds_the_change_and_at_which_step(tmp_path: Path) -> None:
+    assert holder_of(tmp_path) is None
+    with exclusive(tmp_path, "ann@web1") as hold:
+        hold.at("step 2 of 5")
+        with (
+            pytest.raises(Refused, match=r"ann@web1, pid \d+, step 2 of 5"),
+            exclusive(tmp_path, "bob"),
+        ):
+            pass
+        assert str(holder_of(tmp_path)).endswith("step 2 of 5")
+    assert holder_of(tmp_path) is None
 
 
 def test_an_undone_step_is_no_longer_begun(plan: Plan, tmp_path: Path) -> None:
@@ -104,12 +145,12 @@ def test_without_any_journal_it_says_what_to_do(tmp_path: Path) -> None:
 
 def test_only_one_change_at_a_time_and_the_second_hears_who(tmp_path: Path) -> None:
     with (
-        journals.exclusive(tmp_path, "ann@web1"),
+        exclusive(tmp_path, "ann@web1"),
         pytest.raises(Refused, match="by ann@web1, pid"),
-        journals.exclusive(tmp_path, "bob@web2"),
+        exclusive(tmp_path, "bob@web2"),
     ):
         pass
-    with journals.exclusive(tmp_path, "bob@web2"):
+    with exclusive(tmp_path, "bob@web2"):
         pass
 
 

@@ -98,15 +98,13 @@ def test_the_edit_is_the_one_a_person_would_make(style: str) -> None:
 @pytest.mark.parametrize(
     ("source", "reason"),
     [
-        ("DATABASES = {'default': env.db()}\n", "computed"),
-        ("DATABASES = get()\n", "computed"),
+        ("DATABASES = settings.databases\n", "computed"),
         ("DATABASES = {**BASE}\n", "computed"),
         ("from .base import *\n", "no literal dict"),
         ("DATABASES = {'default': {'CONN_MAX_AGE': int(x), 'N': 1}}\n", "CONN_MAX_AGE is computed"),
-        ("if PROD:\n    DATABASES = {'default': {'N': 1}}\n", "no literal dict"),
-        ("def f():\n    DATABASES = {'default': {'N': 1}}\n", "no literal dict"),
-        ("DATABASES = {'default': {}}\n", "empty"),
-        ("DATABASES = {'default': {'N': 1}}\nDATABASES = get()\n", "computed"),
+        ("if PROD:\n    DATABASES = {'default': {'N': 1}}\n", "a block that may or may not run"),
+        ("def f():\n    DATABASES = {'default': {'N': 1}}\n", "a function of the file"),
+        ("DATABASES = {'default': {'N': 1}}\nDATABASES = conf.get['x']\n", "computed"),
         ("DATABASES = {'default': {\n", "does not parse"),
     ],
 )

@@ -1,0 +1,135 @@
+"""Applying under watch: baseline, steps, watch; back again when it does harm."""
+
+from __future__ import annotations
+
+import functools
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import ClassVar, Final
+
+import pymysql.cursors
+from rich.markup import escape
+
+from unhang.change.apply import Walk
+from unhang.change.control import Careful, check_stop_file, wait_while_paused
+from unhang.change.targets import Targets
+from unhang.cli.output import err, out
+from unhang.errors import UsageProblem
+from unhang.i18n import _
+from unhang.monitor.canary import SHORTEST_BASELINE
+from unhang.monitor.vigil import HarmSeen, Vigil
+from unhang.survey.connect import open_connection
+from unhang.survey.project import load_settings
+
+ROLLED_BACK: Final = 6
+CLEAN: Final = "nothing worse"
+"""The verdict of a watch that went through; what promoting a plan asks for."""
+
+_SAY_SECONDS: Final = 60.0
+
+
+class Watched:
+    """One apply under watch.
+
+    Args:
+        seconds: How long to watch after the steps.
+        baseline: How long to look before them.
+        settle: How long after a restart slow answers prove nothing.
+
+    Attributes:
+        harm: What was seen, if it was rolled back for it.
+    """
+
+    SHORTEST_BASELINE: ClassVar[float] = SHORTEST_BASELINE
+
+    def __init__(self, seconds: float, baseline: float, settle: float) -> None:
+        self.seconds = seconds
+        self.baseline = baseline
+        self.settle = settle
+        self.harm = ""
+
+    def run(self, walk: Walk, careful: Careful) -> None:
+        """Forward, and back if need be.
+
+        Raises:
+            UnhangError: The steps, or the way back, did not go through.
+        """
+        targets = walk.around.targets
+        openers = {
+            name: functools.partial(open_connection, login, pymysql.cursors.Cursor)
+            for name, login in targets.logins.items()
+        }
+        with Vigil(openers, run_dir=_run_dir(targets)) as vigil:
+            try:
+                self._forward(walk, careful, vigil)
+            except HarmSeen as harm:
+                self.harm = str(harm)
+                self._back(walk, careful, vigil)
+                return
+            walk.journal.write("watched", verdict=CLEAN, seconds=self.seconds, seen=vigil.to_json())
+        text = _("Watched for {n:g} s: nothing is worse than before.").format(n=self.seconds)
+        out.print(f"[green]{escape(text)}[/]")
+
+    def _forward(self, walk: Walk, careful: Careful, vigil: Vigil) -> None:
+        tell = walk.around.person.tell
+        tell(_("Looking for {n:g} s at how it is now.").format(n=self.baseline))
+        vigil.baseline(self.baseline, _Say(_("baseline")))
+        for text in vigil.blind():
+            tell(_("Cannot be judged well: {what}").format(what=text))
+        careful.also = vigil.check
+        walk.forward()
+        vigil.settle(self.settle)
+        tell(
+            _("Watching for {n:g} s. Ctrl-C ends the watch, and the change stays.").format(
+                n=self.seconds
+            )
+        )
+        left = self.seconds
+        say = _Say(_("watch"))
+        while left > 0:
+            slice_ = min(1.0, left)
+            vigil.watch(slice_)
+            left -= slice_
+            say(left)
+            if careful.folder is not None:
+                wait_while_paused(careful.folder, tell, meanwhile=vigil.check)
+                check_stop_file(careful.folder)
+
+    def _back(self, walk: Walk, careful: Careful, vigil: Vigil) -> None:
+        err.print(f"[bold red]{_('Worse than before:')}[/] {escape(self.harm)}")
+        out.print(_("Rolling back."))
+        careful.also = lambda: None
+        careful.folder = None
+        with suppress(OSError):  # a full disk must not hinder the way back
+            walk.journal.write("watched", verdict=f"rolled back: {self.harm}", seen=vigil.to_json())
+        walk.back()
+        text = _("Rolled back: everything is as it was before. The reason: {why}")
+        out.print(escape(text.format(why=self.harm)))
+
+
+class _Say:
+    """A line now and then, for people who wonder whether it still works."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._next = time.monotonic() + _SAY_SECONDS
+
+    def __call__(self, left: float) -> None:
+        if time.monotonic() >= self._next:
+            self._next += _SAY_SECONDS
+            text = _("{what}: {left:.0f} s left").format(what=self._what, left=left)
+            err.print(escape(text), style="dim")
+
+
+def _run_dir(targets: Targets) -> Path | None:
+    """Where the application leaves its response times; `None` when nothing records them."""
+    if targets.project is None:
+        return None
+    try:
+        settings = load_settings(targets.project)
+    except UsageProblem:
+        return None
+    if "unhang.middleware.ResponseTimes" not in settings.middleware:
+        return None
+    return settings.run_dir
