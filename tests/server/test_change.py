@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from unhang.change import journal as journals
 from unhang.change.hold import exclusive
 from unhang.change.option_file import DROP_IN
 from unhang.lab import Server
+from unhang.reaper.policy import UNKNOWNS
 
 Values = dict[str, Any]
 
@@ -127,6 +129,44 @@ def test_sessions_from_before_are_counted_until_they_have_drained(
         assert old.open
     drained = project.unhang("verify", "--login", project.login, "--wait", "5")
     assert drained.code == 0, drained
+
+
+def test_what_still_drains_is_told_by_owner_and_only_that_is_hastened(
+    server: Server, project: Project
+) -> None:
+    login = ("--login", project.login)
+    none = project.unhang("reap", "--drain", *login)
+    assert none.code == 2, none
+    accepting = [w for n in UNKNOWNS for w in ("--accept-unknown", n)]
+    reap = ("reap", "--drain", "--i-know", "--idle", "1s", "--gap", "1s", "--keep", "0", *login)
+    with contextlib.ExitStack() as stack:
+        server.execute("CREATE TABLE app.t (id INT PRIMARY KEY) ENGINE = InnoDB")
+        old = [stack.enter_context(server.connect("app", PASSWORD)) for _ in range(3)]
+        busy = old.pop()
+        busy.begin()
+        busy.cursor().execute("INSERT INTO app.t VALUES (1)")
+        assert project.apply(project.plan()).code == 0
+        new = stack.enter_context(server.connect("app", PASSWORD))
+        verified = project.unhang("verify", *login)
+        assert "3 sessions still live by the old value" in verified.text
+        assert "unhang reap --drain" in verified.text
+        document = project.unhang("verify", *login, "--format", "json").json()
+        (draining,) = document["verification"]["draining"]
+        assert [(g["count"], g["busy"]) for g in draining["groups"]] == [(3, 1)]
+        time.sleep(1.5)
+        shown = project.unhang(*reap, *accepting, "--format", "json")
+        assert shown.code == 1, shown
+        round_ = shown.json()["rounds"][0] if "rounds" in shown.json() else shown.json()
+        assert {v["id"] for v in round_["victims"]} == {c.thread_id() for c in old}
+        spared = {s["id"]: s["rule"] for s in round_["spared"]}
+        assert spared[new.thread_id()] == "old-timeout"
+        ended = project.unhang(*reap, *accepting, "--execute")
+        assert ended.code == 0, ended
+        document = project.unhang("verify", *login, "--format", "json").json()
+        assert document["verification"]["draining"][0]["count"] == 1, "the one in a transaction"
+        new.ping(reconnect=False)
+        busy.ping(reconnect=False)
+    assert project.unhang(*reap, "--every", "5s").code == 2
 
 
 # -- the safe order -----------------------------------------------------------------------------

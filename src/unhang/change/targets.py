@@ -62,6 +62,14 @@ class Targets:
         settings = load_settings(self.project)
         return {name: settings.alias(name) for name in settings.mysql_aliases}
 
+    @property
+    def run_dir(self) -> Path | None:
+        """Where the application writes down who opens connections; `None` without a project."""
+        if self.project is None:
+            return None
+        settings = load_settings(self.project)
+        return settings.run_dir if settings.unhang.get("OWNERS", True) is True else None
+
     def _login_for(self, server: ServerTarget) -> Login:
         if not server.aliases or self.project is None:
             if self.login is None:

@@ -16,9 +16,11 @@ import pymysql
 import typer
 from rich.markup import escape
 
+from unhang.change import journal as journals
+from unhang.change.drain import drain_of
 from unhang.change.journal import keep_out_of_git
 from unhang.cli import options, reap_text
-from unhang.cli.change_options import StateDirOption, state_folder
+from unhang.cli.change_options import StateDirOption, reached, state_folder
 from unhang.cli.durations import seconds_of
 from unhang.cli.output import SCHEMA, Format, err
 from unhang.errors import CannotConnect, UsageProblem
@@ -26,11 +28,14 @@ from unhang.i18n import _
 from unhang.mysql import errorcodes
 from unhang.reaper import audit as audits
 from unhang.reaper.choose import Look
-from unhang.reaper.policy import Policy, check_floor, unknowns, usual_idle
+from unhang.reaper.policy import Drain, Policy, check_floor, unknowns, usual_idle
 from unhang.reaper.providers import Provider, protected_anywhere
 from unhang.reaper.reaper import Reaper, Round, replay
 from unhang.reaper.work import Work
+from unhang.survey.collect import Target
+from unhang.survey.connect import connected
 from unhang.survey.model import Survey
+from unhang.survey.server import read_server
 
 STOP_FILE: Final = "reap.stop"
 _SURPRISED: Final = 5
@@ -103,6 +108,10 @@ def reap(
         bool,
         typer.Option("--as-login", help="End with the account of --login, not the application's."),
     ] = False,
+    drain: Annotated[
+        bool,
+        typer.Option("--drain", help="Only sessions that live by the wait_timeout of before."),
+    ] = False,
     i_know: Annotated[
         bool, typer.Option("--i-know", help="Allow an --idle that is shorter than is safe.")
     ] = False,
@@ -142,7 +151,7 @@ def reap(
     idle_seconds = seconds_of(idle) if idle else None
     show = _Shown(output, execute=execute and not saved)
     if saved:
-        _refuse_beside_from(execute, every, session)
+        _refuse_beside_from(execute, every, session, drain)
         for policy, found in _replayed(saved, wanted, idle_seconds, i_know, providers):
             show(policy, found)
         raise typer.Exit(_FOUND if show.victims else 0)
@@ -156,6 +165,11 @@ def reap(
         aliases=alias or (),
     )
     folder = state_folder(state_dir, scope.project.directory if scope.project else None)
+    if drain:
+        if every is not None:
+            # After a restart of the server its ids begin anew, and low ones are no longer old.
+            raise UsageProblem(_("--drain looks back once; it does not go with --every."))
+        wanted = replace(wanted, drain=_drain(folder, login, scope.single))
     work = Work(
         target=scope.single,
         wanted=wanted,
@@ -184,6 +198,25 @@ def reap(
     raise typer.Exit(_FOUND if show.victims and not execute else 0)
 
 
+def _drain(folder: Path, login: str | None, target: Target) -> Drain:
+    """Which sessions of the target are from before the last change.
+
+    Raises:
+        UsageProblem: No change of its `wait_timeout` was applied from here.
+    """
+    journal = journals.newest(folder)
+    with reached(journal.plan, login) as targets, connected(target.login) as connection:
+        identity = read_server(connection, account="", unseen=lambda _unseen: None).identity
+        for server in journal.plan.servers:
+            found = drain_of(journal, targets, server.name)
+            if server.identity == identity and found is not None and not journal.rolled_back:
+                return found
+    raise UsageProblem(
+        _("The last change from here did not change the wait_timeout of this server."),
+        cure=_("Without --drain every idle session counts."),
+    )
+
+
 def _gap(text: str) -> float:
     seconds = seconds_of(text)
     if seconds < _LEAST_GAP_SECONDS:
@@ -194,8 +227,11 @@ def _gap(text: str) -> float:
     return seconds
 
 
-def _refuse_beside_from(execute: bool, every: str | None, session: list[int] | None) -> None:
-    for name, given in (("--execute", execute), ("--every", every), ("--session", session)):
+def _refuse_beside_from(
+    execute: bool, every: str | None, session: list[int] | None, drain: bool
+) -> None:
+    beside = {"--execute": execute, "--every": every, "--session": session, "--drain": drain}
+    for name, given in beside.items():
         if given:
             raise UsageProblem(
                 _("{name} does not go with --from: what was saved is over.").format(name=name)

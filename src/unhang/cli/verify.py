@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.markup import escape
+from rich.padding import Padding
 from rich.table import Table
 
 from unhang.change import verify as verification
+from unhang.change.drain import DrainingGroup
 from unhang.change.verify import Verification
 from unhang.cli import options
 from unhang.cli.change_options import StateDirOption, find_journal, reached
-from unhang.cli.output import Format, out, print_json
+from unhang.cli.output import Format, out, print_json, print_paste
 from unhang.i18n import _, ngettext
 from unhang.rules.text import seconds
 
@@ -75,6 +78,7 @@ def print_verification(result: Verification) -> None:
             )
             left = _("If they stay asleep, the server ends the last of them in {left}.")
             out.print(left.format(left=seconds(round(server.gone_within_seconds))))
+            _print_groups(server.groups)
         else:
             out.print(_("{name}: no session lives by the old value.").format(name=server.server))
         if not server.seen:
@@ -91,3 +95,22 @@ def print_verification(result: Verification) -> None:
         else f"[bold red]{_('Not in effect.')}[/]"
     )
     out.print(verdict)
+    if not result.drained:
+        out.print(_("To end those of them that nobody needs, by the reaper's rules:"))
+        print_paste("unhang reap --drain   # shows; with --execute it ends them")
+
+
+def _print_groups(groups: Sequence[DrainingGroup]) -> None:
+    """Whose they are."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for title in (_("sessions"), _("whose"), _("oldest asleep"), _("gone within"), _("busy")):
+        table.add_column(title, overflow="fold")
+    for group in groups:
+        table.add_row(
+            str(group.count),
+            escape(group.owner),
+            seconds(round(group.oldest_seconds, 1)),
+            seconds(round(group.gone_within_seconds)),
+            str(group.busy) if group.busy else "",
+        )
+    out.print(Padding(table, (0, 0, 0, 2)))

@@ -18,7 +18,10 @@ What was measured is in the table of `benchmarks/canary.py`. What it cannot do:
 - New errors that do not double those of the baseline are not found.
 - A response time that rises by less than `Limits.response_seconds` is not found.
 - A change that comes with another load is not told from one of the load, but for sessions.
-- A slow stretch of more than 20 s of a kind that the baseline did not meet looks like harm.
+- A slow stretch of more than 20 s of a kind that the baseline did not meet looks like harm, and so
+  do errors in four samples of ten seconds.
+- Intervals in which the counters of an ended worker vanish are left out: where a worker ends in
+  nearly every interval, little is left to judge.
 
 A restart of the server during the watch is told in `notes`. It is no proof of harm, as timeouts do
 not restart servers; but what it leads to is judged like anything else, since nobody can
@@ -125,10 +128,7 @@ class Canary:
 
     def summary(self) -> list[Row]:
         """One row per metric, for the end of a watch."""
-        return [
-            Row(judge.metric, judge.unit, *judge.values(), self._verdict(judge))
-            for judge in self._all()
-        ]
+        return [self._row(judge) for judge in self._all()]
 
     def to_json(self) -> dict[str, Any]:
         """A plain dict, for the journal."""
@@ -145,10 +145,14 @@ class Canary:
     def _all(self) -> list[Judge]:
         return [judge for _settles, judges in self._judges for judge in judges]
 
-    def _verdict(self, judge: Judge) -> Verdict:
+    def _row(self, judge: Judge) -> Row:
+        before, during = judge.values()
+        verdict: Verdict = "not worse"
         if judge.metric in self._worse:
-            return "worse"
-        return "not worse" if judge.able else "cannot be judged"
+            verdict = "worse"
+        elif not judge.able or during is None:
+            verdict = "cannot be judged"  # nothing was seen of it, before or during the watch
+        return Row(judge.metric, judge.unit, before, during, verdict)
 
     def _look_for_restart(self, sample: Sample) -> None:
         if sample.server is None:

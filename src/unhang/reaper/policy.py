@@ -10,6 +10,7 @@ from unhang import timeouts
 from unhang.errors import Refused, UsageProblem
 from unhang.i18n import _
 from unhang.survey.model import Alias
+from unhang.survey.session import Session
 
 Unknown = Literal["transactions", "empty-transactions", "locks", "temporary-tables", "threads"]
 """What a server or an account may not show of a session. Each protects it, unless accepted.
@@ -30,6 +31,28 @@ USUAL_IDLE_SECONDS: Final = 300.0
 
 
 @dataclass(frozen=True, slots=True)
+class Drain:
+    """Sessions from before a change of `wait_timeout`: each keeps the value it connected with.
+
+    Attributes:
+        before_id: Connection ids only grow while a server runs; lower ones are from before. `None`
+            is not known: then any may be.
+        wait_timeout: The value of before, seconds, to compare with where a session's own is seen.
+        over: The server was started again since, which ended them all.
+    """
+
+    before_id: int | None
+    wait_timeout: int
+    over: bool = False
+
+    def holds(self, session: Session) -> bool:
+        """Whether the session may still live by the old value."""
+        if self.over or (self.before_id is not None and session.id >= self.before_id):
+            return False
+        return session.wait_timeout is None or session.wait_timeout == self.wait_timeout
+
+
+@dataclass(frozen=True, slots=True)
 class Policy:
     """Who may be ended, and how many at a time.
 
@@ -42,6 +65,7 @@ class Policy:
         rate: Sessions ended a second; 0 is without limit.
         gap_seconds: Between the two looks.
         protected: Accounts that are never ended, whatever else is said; `name*` is a prefix.
+        drain: Only sessions that live by an old `wait_timeout`; `None` is any.
     """
 
     accounts: frozenset[str]
@@ -52,6 +76,7 @@ class Policy:
     rate: float = 10.0
     gap_seconds: float = 2.0
     protected: frozenset[str] = field(default_factory=frozenset)
+    drain: Drain | None = None
 
     def protects(self, user: str) -> bool:
         """Whether this account is never touched. Empty and anonymous users are protected."""

@@ -102,6 +102,12 @@ def _command(looks: Looks, _policy: Policy) -> str | None:
     return _("it is not asleep: {command}").format(command=looks.now.command)
 
 
+def _old_timeout(looks: Looks, policy: Policy) -> str | None:
+    if policy.drain is None or policy.drain.holds(looks.now):
+        return None
+    return _("it lives by the new wait_timeout already")
+
+
 # ---- what it holds ----
 
 
@@ -235,6 +241,7 @@ WHOSE: Final = (
 )
 RULES: Final[tuple[Rule, ...]] = (
     *WHOSE,
+    Rule("old-timeout", _old_timeout),
     Rule("transaction", _transaction),
     Rule("locks", _locks),
     Rule("blocks", _blocks),

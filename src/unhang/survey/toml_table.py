@@ -37,9 +37,8 @@ class Table:
 
     def where(self, key: str = "") -> str:
         """File, table and key, for messages."""
-        if not self.name:
-            return f"{self.file}: [{shown(key)}]" if key else f"{self.file}"
-        return f"{self.file}: [{self.name}] {shown(key) if key else ''}".rstrip()
+        place = f"{self.file}: [{self.name}]" if self.name else f"{self.file}:"
+        return f"{place} {shown(key)}" if key else place
 
     def problem(self, key: str, message: str, *, cure: str = "", **values: object) -> UsageProblem:
         """The exception for a mistake at a key; the message has `{where}` for the place."""

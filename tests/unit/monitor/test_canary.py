@@ -172,7 +172,6 @@ def _ninetieth(sigma: float) -> int:
 
 UNSTEADY = System(
     rate=20,
-    errors=0.001,
     bursts=1 / 45,
     load_wander=0.3,
     wander=0.1,
@@ -487,6 +486,16 @@ def test_harm_after_a_restart_of_the_application_is_found() -> None:
     assert worse["response_p95"].before == pytest.approx(0.048, rel=0.05)
 
 
+def test_workers_that_end_every_second_are_no_silence_and_not_judged() -> None:
+    # The totals fall from one sample to the next, so nothing is known but that somebody is there.
+    ending = [replace(s, app=counted(1199 - 10 * i)) for i, s in enumerate(steady(range(61, 130)))]
+    canary = Canary(BASELINE)
+    assert alarms(canary, ending) == {}
+    verdicts = {row.metric: row.verdict for row in canary.summary()}
+    assert verdicts["server_errors"] == verdicts["response_p95"] == "cannot be judged"
+    assert verdicts["sessions"] == "not worse"
+
+
 def test_counters_that_went_back_are_no_errors() -> None:
     fewer = steady(range(200))
     back = [replace(s, app=fewer[i].app) for i, s in enumerate(steady(range(61, 120)))]
@@ -502,6 +511,7 @@ def test_without_counters_it_says_what_to_add() -> None:
     cure = "nothing records response times: add unhang.middleware.ResponseTimes"
     assert blind["response_p95"] == blind["server_errors"] == blind["requests"] == cure
     assert "refused" not in blind
+    assert alarms(canary, steady(range(61, 70), app=False)) == {}
     verdicts = {row.metric: row.verdict for row in canary.summary()}
     assert verdicts["response_p95"] == "cannot be judged"
     assert verdicts["sessions"] == "not worse"
