@@ -150,6 +150,20 @@ class Journal:
         return bool(events) and events[-1] in ("done", "skipped")
 
     @property
+    def finished(self) -> bool:
+        """Whether every step is settled, and the application was restarted where that is one."""
+        return all(
+            self.restarted() if _is_restart(step) else self.settled(number)
+            for number, step in enumerate(self.plan.steps)
+        )
+
+    @property
+    def watched(self) -> str:
+        """The verdict of the last watch after the steps; empty if there was none."""
+        verdicts = [str(e["verdict"]) for e in self.entries if e["event"] == "watched"]
+        return verdicts[-1] if verdicts else ""
+
+    @property
     def rolled_back(self) -> bool:
         """Whether a rollback went through after the last step that was done."""
         return bool(self.entries[-1]["event"] == "rolled-back")
@@ -192,7 +206,12 @@ def open_for(plan: Plan, state_dir: Path, by: str = "") -> Journal:
 
 def path_of(plan: Plan, state_dir: Path) -> Path:
     """Where the plan's journal is, or would be."""
-    return state_dir / _FOLDER / f"{plan.id}.jsonl"
+    return path_for(plan.id, state_dir)
+
+
+def path_for(plan_id: str, state_dir: Path) -> Path:
+    """The same by the plan's id."""
+    return state_dir / _FOLDER / f"{plan_id}.jsonl"
 
 
 def refuse_if_rolled_back(plan: Plan, state_dir: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -37,6 +37,7 @@ class ServerTarget:
         wait_timeout: What it was when the plan was made, seconds.
         aliases: Django's aliases on it, the first of which is the way to reach it; none when a
             login must be given again.
+        target: Its name in `unhang.toml`, which is the way to reach it then; else empty.
     """
 
     name: str
@@ -45,6 +46,7 @@ class ServerTarget:
     version: str
     wait_timeout: int
     aliases: tuple[AliasLimit, ...]
+    target: str = ""
 
     def was_safe(self, alias: AliasLimit) -> bool:
         """Whether the client let go first before anything was changed."""
@@ -68,6 +70,9 @@ class Plan:
         id: Names the plan, its journal and nothing else.
         created_at: ISO 8601, UTC.
         warnings: What the reader should know before saying yes.
+        goal: What it was made to reach, by name; equal for a plan and the one it is promoted to.
+        targets_file: The `unhang.toml` whose targets it is for; empty if none.
+        promoted_from: The id of the plan that was applied and watched elsewhere before this one.
     """
 
     id: str
@@ -77,6 +82,14 @@ class Plan:
     project: ProjectTarget | None
     steps: tuple[Step, ...]
     warnings: tuple[str, ...] = ()
+    goal: Mapping[str, int | bool] = field(default_factory=dict)
+    targets_file: str = ""
+    promoted_from: str = ""
+
+    @property
+    def targets(self) -> frozenset[str]:
+        """The names in `unhang.toml` that it is for."""
+        return frozenset(server.target for server in self.servers if server.target)
 
     def to_json(self) -> dict[str, Any]:
         """Plain data with schema and hash."""
@@ -89,6 +102,9 @@ class Plan:
             "project": encode(self.project),
             "steps": [step_to_json(step) for step in self.steps],
             "warnings": list(self.warnings),
+            "goal": dict(self.goal),
+            "targets_file": self.targets_file,
+            "promoted_from": self.promoted_from,
         }
         return plain | {"hash": _hash(plain)}
 
@@ -116,6 +132,9 @@ class Plan:
             project=decode(ProjectTarget, project) if project else None,
             steps=tuple(step_from_json(step) for step in data["steps"]),
             warnings=tuple(data["warnings"]),
+            goal=data.get("goal", {}),
+            targets_file=data.get("targets_file", ""),
+            promoted_from=data.get("promoted_from", ""),
         )
 
 

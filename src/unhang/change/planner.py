@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,6 +33,7 @@ from unhang.errors import Refused, UsageProblem
 from unhang.i18n import _
 from unhang.mysql.engine import POOLING
 from unhang.reaper.providers import titled
+from unhang.survey.codec import decode
 from unhang.survey.model import Alias, Survey
 from unhang.survey.project import Settings
 
@@ -81,15 +82,33 @@ class Goal:
             )
         return cls(wait, age, pool=pool)
 
+    @classmethod
+    def from_json(cls, data: Mapping[str, int | bool]) -> Goal:
+        """The goal that a plan keeps.
+
+        Raises:
+            UsageProblem: It is none.
+        """
+        try:
+            return decode(cls, data)
+        except ValueError as error:
+            raise UsageProblem(_("That plan has no goal: {why}.").format(why=error)) from None
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A surveyed server, where its drop-in option file belongs if we may write it, and what else
-    it is."""
+    """A surveyed server.
+
+    Attributes:
+        drop_in: Where its drop-in option file belongs, if we may write it.
+        around: What else it is.
+        target: Its name in `unhang.toml`; empty if it was not named there.
+    """
 
     survey: Survey
     drop_in: Path | None
     around: Circumstances = field(default_factory=Circumstances)
+    target: str = ""
 
 
 def make_plan(
@@ -100,7 +119,7 @@ def make_plan(
     targets: list[ServerTarget] = []
     warnings: list[str] = list(notes)
     for place in _one_a_server(places):
-        target = _target(place.survey)
+        target = _target(place)
         targets.append(target)
         steps += _server_steps(target.name, place, goal)
         warnings += place.around.warnings(target.name)
@@ -117,6 +136,7 @@ def make_plan(
         project=_project(settings),
         steps=in_safe_order(steps),
         warnings=tuple(warnings),
+        goal=dataclasses.asdict(goal),
     )
 
 
@@ -136,14 +156,17 @@ def _one_a_server(places: Sequence[Place]) -> list[Place]:
     return list(merged.values())
 
 
-def _target(survey: Survey) -> ServerTarget:
+def _target(place: Place) -> ServerTarget:
+    survey = place.survey
+    aliases = ", ".join(alias.name for alias in survey.aliases)
     return ServerTarget(
-        name=", ".join(alias.name for alias in survey.aliases) or survey.target,
+        name=": ".join(filter(None, (place.target, aliases))) or survey.target,
         address=survey.target,
         identity=survey.server.identity,
         version=survey.server.version,
         wait_timeout=survey.server.value("wait_timeout") or 0,
         aliases=tuple(AliasLimit(a.name, a.conn_max_age) for a in survey.aliases),
+        target=place.target,
     )
 
 

@@ -105,7 +105,7 @@ def status_of(journal: Journal, targets: Targets | None, why_blind: str = "") ->
         torn=journal.torn,
         by=str(last.get("by", "")),
         at=str(last["at"]),
-        watched=_watched(journal),
+        watched=journal.watched,
         why_blind=why_blind,
     )
 
@@ -153,10 +153,3 @@ def _whole(journal: Journal, steps: Sequence[StepStatus]) -> Whole:
 def _waits(journal: Journal) -> bool:
     steps = journal.plan.steps
     return any(isinstance(s, RestartApplication) for s in steps) and not journal.restarted()
-
-
-def _watched(journal: Journal) -> str:
-    for entry in reversed(journal.entries):
-        if entry["event"] == "watched":
-            return str(entry["verdict"])
-    return ""

@@ -18,6 +18,7 @@ from unhang.survey.login import Login
 from unhang.survey.model import Alias
 from unhang.survey.project import Project, load_settings
 from unhang.survey.server import read_server
+from unhang.survey.targets_file import NamedTarget, read
 
 
 @dataclass(slots=True)
@@ -71,17 +72,30 @@ class Targets:
         return settings.run_dir if settings.unhang.get("OWNERS", True) is True else None
 
     def _login_for(self, server: ServerTarget) -> Login:
-        if not server.aliases or self.project is None:
-            if self.login is None:
-                raise UsageProblem(
-                    _("The plan is for {address}, and no login was given.").format(
-                        address=server.address
-                    ),
-                    cure=_("Passwords are not kept in plans: give --login FILE or URL again."),
-                )
-            return self.login
-        own = load_settings(self.project).login(server.aliases[0].name)
-        return own.acting_as(self.login) if self.login else own
+        named = self._named(server)
+        acting = self.login or (named.login() if named else None)
+        if server.aliases and self.project is not None:
+            own = load_settings(self.project).login(server.aliases[0].name)
+            return own.acting_as(acting) if acting else own
+        if named is not None:
+            # An account of --login goes to the server that the file names.
+            place = named.login()
+            if place is not None:
+                return place.acting_as(self.login) if self.login else place
+        if acting is None:
+            raise UsageProblem(
+                _("The plan is for {address}, and no login was given.").format(
+                    address=server.address
+                ),
+                cure=_("Passwords are not kept in plans: give --login FILE or URL again."),
+            )
+        return acting
+
+    def _named(self, server: ServerTarget) -> NamedTarget | None:
+        if not server.target:
+            return None
+        (target,) = read(Path(self.plan.targets_file)).chosen([server.target], [])
+        return target
 
 
 def _check_identity(connection: Connection, server: ServerTarget) -> None:

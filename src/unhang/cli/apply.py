@@ -8,7 +8,7 @@ from typing import Annotated, Final
 import typer
 from rich.markup import escape
 
-from unhang.change import control, steps
+from unhang.change import control, promotion, steps
 from unhang.change import journal as journals
 from unhang.change.actions import Surroundings
 from unhang.change.apply import Walk
@@ -23,6 +23,7 @@ from unhang.cli.change_options import (
     StateDirOption,
     Terminal,
     YesOption,
+    home_of,
     reached,
     require_yes,
     restart_of,
@@ -34,10 +35,11 @@ from unhang.cli.durations import seconds_of
 from unhang.cli.output import out
 from unhang.cli.plan_text import print_plan
 from unhang.cli.watched import ROLLED_BACK, Watched
-from unhang.errors import UsageProblem
+from unhang.errors import Refused, UsageProblem
 from unhang.i18n import _
 
 SHORTEST_WATCH: Final = 60.0
+_FEWEST_WORDS: Final = 2
 
 
 def apply(
@@ -62,6 +64,12 @@ def apply(
             "--settle", metavar="TIME", help="After a restart, slow answers prove nothing so long."
         ),
     ] = "30s",
+    force: Annotated[
+        str | None,
+        typer.Option(
+            "--force", metavar="REASON", help="Apply without the group that goes first; kept."
+        ),
+    ] = None,
     pause: Annotated[
         bool, typer.Option("--pause", help="Hold a running apply before its next step.")
     ] = False,
@@ -76,11 +84,15 @@ def apply(
     if pause or go_on:
         _pause_or_go_on(pause, go_on, _folder_of(plan_file, state_dir))
         return
+    if force is not None and len(force.split()) < _FEWEST_WORDS:
+        raise UsageProblem(_("--force needs a reason in words: it is kept in the journal."))
     plan, folder = _plan(plan_file, resume, state_dir)
     watching = _watching(watch, baseline, settle)
     with exclusive(folder, who()) as hold, reached(plan, login) as targets:
         journals.refuse_if_rolled_back(plan, folder)
         control.check_stop_file(folder)
+        if force is None:
+            promotion.check(plan, folder)
         _check_permissions(targets)
         print_plan(plan)
         out.print()
@@ -89,6 +101,13 @@ def apply(
         lead = Lead(targets.connections)
         lead.take()
         journal = journals.open_for(plan, folder, who())
+        if watching and journal.finished:
+            raise Refused(
+                _("The plan is applied already: a watch would have nothing to compare with."),
+                cure=_("Look with unhang verify, or roll back and apply again with --watch."),
+            )
+        if force is not None:
+            journal.write("forced", reason=force)
         terminal = Terminal()
         careful = control.Careful(hold, lead, folder, terminal.tell)
         restart = restart_of(restart_command, restarted)
@@ -109,7 +128,7 @@ def _folder_of(plan_file: Path | None, state_dir: Path | None) -> Path:
 
 
 def _project(plan: Plan | None) -> Path | None:
-    return Path(plan.project.directory) if plan and plan.project else None
+    return home_of(plan) if plan else None
 
 
 def _plan(plan_file: Path | None, resume: bool, state_dir: Path | None) -> tuple[Plan, Path]:

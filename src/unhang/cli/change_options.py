@@ -108,7 +108,7 @@ def find_journal(which: Path | None, state_dir: Path | None) -> Journal:
     if which.suffix == ".jsonl":
         return journals.read(which)
     plan = load(which)
-    path = journals.path_of(plan, state_folder(state_dir, _directory(plan)))
+    path = journals.path_of(plan, state_folder(state_dir, home_of(plan)))
     if not path.exists():
         raise UsageProblem(
             _("The plan {id} was never applied.").format(id=plan.id), cure=f"unhang apply {which}"
@@ -116,7 +116,10 @@ def find_journal(which: Path | None, state_dir: Path | None) -> Journal:
     return journals.read(path)
 
 
-def _directory(plan: Plan) -> Path | None:
+def home_of(plan: Plan) -> Path | None:
+    """The folder whose state folder a plan's journal is in; `None` for the current one."""
+    if plan.targets_file:
+        return Path(plan.targets_file).parent
     return Path(plan.project.directory) if plan.project else None
 
 

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 from rich.text import Text
 
 from unhang.change import plan as plans
-from unhang.change import services
+from unhang.change import promotion, services
 from unhang.change.circumstances import look
 from unhang.change.journal import keep_out_of_git
 from unhang.change.option_file import DROP_IN, find_drop_in, likely_folder
@@ -20,7 +21,8 @@ from unhang.change.plan import Plan
 from unhang.change.planner import Goal, Place, make_plan, refuse_unsafe
 from unhang.cli import options
 from unhang.cli.change_options import StateDirOption, state_folder
-from unhang.cli.output import Format, out, print_json
+from unhang.cli.named import GroupOption, Named, TargetOption, resolve_named
+from unhang.cli.output import Format, err, out, print_json
 from unhang.cli.plan_text import print_plan
 from unhang.errors import CannotConnect, NotPermitted, Refused, UsageProblem
 from unhang.i18n import _, ngettext
@@ -64,6 +66,14 @@ def plan(
             help="rds, aurora, cloudsql, azure or none; default: found out.",
         ),
     ] = None,
+    target: TargetOption = None,
+    group: GroupOption = None,
+    promote: Annotated[
+        Path | None,
+        typer.Option(
+            "--promote", metavar="PLAN", help="The same change as this plan, applied and watched."
+        ),
+    ] = None,
     settings: options.SettingsOption = None,
     project: options.ProjectOption = None,
     alias: options.AliasOption = None,
@@ -76,23 +86,44 @@ def plan(
     output: options.FormatOption = Format.TEXT,
 ) -> None:
     """Show what would change and why. Changes nothing, and saves the plan."""
-    goal = Goal.of(wait_timeout, conn_max_age, pool=pool)
-    scope = options.resolve(
-        settings=settings,
-        project=project,
-        python=python,
-        dsn=dsn,
-        option_file=option_file,
+    named = resolve_named(
+        target or (),
+        group or (),
         login=login,
-        aliases=alias or (),
-        workers=workers,
+        beside={
+            "--settings": settings,
+            "--project": project,
+            "--dsn": dsn,
+            "--option-file": option_file,
+            "--alias": alias,
+        },
     )
+    scope = (
+        named.scope
+        if named
+        else options.resolve(
+            settings=settings,
+            project=project,
+            python=python,
+            dsn=dsn,
+            option_file=option_file,
+            login=login,
+            aliases=alias or (),
+            workers=workers,
+        )
+    )
+    first = plans.load(promote) if promote else None
+    goal = Goal.of(wait_timeout, conn_max_age, pool=pool) if first is None else _same(first, named)
+    if first is not None and (wait_timeout is not None or conn_max_age is not None or pool):
+        raise UsageProblem(_("--promote takes the values of its plan; name no others."))
     if option_dir and not option_dir.is_dir():
         raise UsageProblem(_("There is no folder {path}.").format(path=option_dir))
-    places = [_look(target, option_dir, service) for target in scope.targets]
+    places = [_look(found, option_dir, service) for found in scope.targets]
+    if named:
+        places = [replace(p, target=n) for p, n in zip(places, named.names, strict=True)]
     notes: list[str] = []
     if alias and scope.settings:
-        covered = {a.name for target in scope.targets for a in target.aliases}
+        covered = {a.name for found in scope.targets for a in found.aliases}
         others = [t for t in targets_of(scope.settings) if t.aliases[0].name not in covered]
         places += _neighbours(others, places, service, notes)
     if pool:
@@ -100,6 +131,11 @@ def plan(
     refuse_unsafe(places, goal)
     made = make_plan(places, scope.settings, goal, notes)
     folder = state_folder(state_dir, scope.project.directory if scope.project else None)
+    if named and named.file:
+        folder = state_folder(state_dir, named.folder)
+        made = replace(made, targets_file=str(named.file.path))
+        made = replace(made, promoted_from=first.id if first else "")
+        _tell_about_promotion(made, folder)
     path = output_file or folder / f"plan-{made.id}.json"
     if made.steps:
         plans.save(made, path)
@@ -111,6 +147,25 @@ def plan(
         print_plan(made)
         _print_next(made, path)
     raise typer.Exit(1 if made.steps else 0)
+
+
+def _same(first: Plan, named: Named | None) -> Goal:
+    """The goal of the plan that is promoted.
+
+    Raises:
+        UsageProblem: It was not made for targets of an `unhang.toml`, or this one is not.
+    """
+    if named is None or not first.targets_file or not first.goal:
+        raise UsageProblem(_("--promote is for plans of --target and --group."))
+    return Goal.from_json(first.goal)
+
+
+def _tell_about_promotion(made: Plan, folder: Path) -> None:
+    """What apply will refuse is said now."""
+    try:
+        promotion.check(made, folder)
+    except Refused as refused:
+        err.print(f"[yellow]{_('NOTE')}[/] {escape(refused.message)} " + _("apply will refuse it."))
 
 
 def _pool_notes(settings: Settings | None) -> Iterator[str]:

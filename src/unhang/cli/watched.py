@@ -13,6 +13,7 @@ from rich.markup import escape
 
 from unhang.change.apply import Walk
 from unhang.change.control import Careful, check_stop_file, wait_while_paused
+from unhang.change.promotion import CLEAN
 from unhang.change.targets import Targets
 from unhang.cli.output import err, out
 from unhang.errors import UsageProblem
@@ -23,9 +24,6 @@ from unhang.survey.connect import open_connection
 from unhang.survey.project import load_settings
 
 ROLLED_BACK: Final = 6
-CLEAN: Final = "nothing worse"
-"""The verdict of a watch that went through; what promoting a plan asks for."""
-
 _SAY_SECONDS: Final = 60.0
 
 

@@ -19,7 +19,7 @@ What was measured is in the table of `benchmarks/canary.py`. What it cannot do:
 - A response time that rises by less than `Limits.response_seconds` is not found.
 - A change that comes with another load is not told from one of the load, but for sessions.
 - A slow stretch of more than 20 s of a kind that the baseline did not meet looks like harm, and so
-  do errors in four samples of ten seconds.
+  do errors that go on for more than 15 s, or come in several bursts within a minute or two.
 - Intervals in which the counters of an ended worker vanish are left out: where a worker ends in
   nearly every interval, little is left to judge.
 

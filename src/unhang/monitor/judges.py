@@ -40,7 +40,7 @@ class Limits:
             to be found.
         error_events: In at least this many requests.
         rise: Errors, refused connections: from this multiple on.
-        refused_events: At least this many clients refused, each in another interval.
+        refused_events: Clients refused on at least this many occasions, of 5 s each.
         sessions_ratio: Sessions, for the load that there is: from this multiple on.
         sessions_more: And by at least this many.
         full_share: Of `max_connections`: above it, the next burst is refused.

@@ -15,7 +15,6 @@ from unhang.i18n import _
 from unhang.latency.counters import N_BUCKETS, Counters, bucket_of, quantile_of
 from unhang.monitor.intervals import Interval
 from unhang.monitor.judges import (
-    ALMOST_BLOCK,
     LONGEST_STRETCH,
     SHARES,
     STRETCH,
@@ -37,7 +36,7 @@ REQUESTS_BEYOND: Final = 10
 """A quantile of the baseline needs this many requests above it: 200 for the 95th percentile."""
 
 FEWEST_OCCASIONS: Final = 4
-"""Errors in this many intervals: those of one second are one event."""
+"""Errors on so many occasions (`sequential.OCCASION_SECONDS`), so not before 15 s."""
 
 REQUESTS_TO_PROVE: Final = 1200
 """Requests in which 1 % of new errors is proved, with none in a baseline of 120 s."""
@@ -118,7 +117,7 @@ class Failures(Judge):
             into(*counted, interval.seconds)
 
     def _matters(self, rise: Rise) -> bool:
-        if rise.seconds < ALMOST_BLOCK or rise.now < self._limits.rise * rise.before:
+        if rise.now < self._limits.rise * rise.before:
             return False
         if self.metric == "refused":
             return rise.occasions >= self._limits.refused_events

@@ -57,7 +57,11 @@ KEPT_STARTS: Final = 30
 WANDER_SECONDS: Final = 20.0
 """The memory of a rate that wanders: that of an AR(1) series with 0.9 from second to second."""
 
+OCCASION_SECONDS: Final = 5.0
+"""Events of so many seconds are one occasion: they come in bursts, and one burst is no rate."""
+
 _LARGEST: Final = 600.0  # exp() of more overflows
+_A_LITTLE: Final = 1e-6  # seconds that sums of seconds may be off
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +79,7 @@ class Rise:
     Attributes:
         before, now: Events per exposure before the likeliest start and since.
         events: How many since.
-        occasions: In how many of the additions there was one.
+        occasions: How many, if those of each `OCCASION_SECONDS` count as one.
         seconds: How long ago that start is.
     """
 
@@ -95,17 +99,20 @@ class _Totals(NamedTuple):
     bins: int = 0
     occasions: int = 0
     pairs: float = 0.0  # of events in the same addition, each over its exposure
+    occasion_at: float = -math.inf  # when the latest one began
 
     def plus(self, events: int, exposure: float, seconds: float) -> _Totals:
         if exposure <= 0:
             return self._replace(seconds=self.seconds + seconds)
+        another = events > 0 and self.seconds - self.occasion_at > OCCASION_SECONDS - _A_LITTLE
         return _Totals(
             self.seconds + seconds,
             self.events + events,
             self.exposure + exposure,
             self.bins + 1,
-            self.occasions + (events > 0),
+            self.occasions + another,
             self.pairs + events * (events - 1) / exposure,
+            self.seconds if another else self.occasion_at,
         )
 
     def minus(self, earlier: _Totals) -> _Totals:
@@ -209,7 +216,7 @@ class RateTest:
     def _count(self, events: int, exposure: float, seconds: float) -> bool:
         """Count; whether a block ended with it."""
         self._fine = self._fine.plus(events, exposure, seconds)
-        if self._fine.seconds - self._block.seconds < BLOCK_SECONDS - 1e-6:
+        if self._fine.seconds - self._block.seconds < BLOCK_SECONDS - _A_LITTLE:
             return False
         self._close_block()
         return True

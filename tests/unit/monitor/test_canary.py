@@ -190,7 +190,8 @@ KINDS_OF_SYSTEMS = {
     "sporadic errors 0.1 %": System(errors=0.001),
     "0.1 % at 20 requests/s": System(rate=20, errors=0.001),
     "slow batch every 100 s": System(batch_every=100),
-    "errors in bursts of 1-3 s": System(error_bursts=1 / 60),
+    "errors in bursts, every 5 min": System(error_bursts=1 / 300),
+    "errors in bursts, every minute": System(error_bursts=1 / 60),
     "unsteady in most of these ways": UNSTEADY,
 }
 DOUBLED = Harm(slower=2.0)
@@ -312,27 +313,15 @@ def test_a_blip_of_a_few_seconds_is_no_proof() -> None:
     assert alarms(Canary(BASELINE), blip) == {}
 
 
-def test_errors_in_three_seconds_prove_nothing_and_those_in_four_do() -> None:
-    # Each second in which all fails is one event, at the moment of the change too.
-    for seconds, proved in ((3, set()), (4, {"server_errors"})):
-        blip = steady(range(61, 200), failing=lambda i, n=seconds: 20 if 62 <= i < 62 + n else 0)
-        assert set(alarms(Canary(BASELINE), blip)) == proved
+def test_errors_of_five_seconds_are_one_occasion_and_it_takes_four() -> None:
+    # All requests of 15 s fail with the change, as with an application that restarts slowly; no
+    # longer than that, and it is let be.
+    for seconds, proved in ((15, set()), (16, {"server_errors"})):
+        outage = steady(range(61, 200), failing=lambda i, n=seconds: 20 * (61 <= i < 61 + n))
+        assert set(alarms(Canary(BASELINE), outage)) == proved
 
 
-def test_errors_are_not_judged_before_ten_seconds_have_passed() -> None:
-    def usual(i: int) -> int:
-        return i % 5 == 0  # 1 %
-
-    def at_first(i: int) -> int:
-        return usual(i) + (2 if 122 <= i < 126 else 0)
-
-    canary = Canary(steady(range(121), failing=usual))
-    assert alarms(canary, steady(range(121, 200), failing=at_first)) == {}
-    outage = steady(range(61, 70), failing=lambda i: 20 if i > 60 else 0)
-    assert alarms(Canary(BASELINE), outage) == {}
-
-
-def test_an_outage_is_found_in_ten_seconds_and_said_in_a_sentence() -> None:
+def test_an_outage_is_found_in_twenty_seconds_and_said_in_a_sentence() -> None:
     outage = steady(range(61, 81), failing=lambda i: 20 if i > 61 else 0)
     worse = alarms(Canary(BASELINE), outage)["server_errors"]
     assert worse.sentence().startswith("server errors per 1,000 requests: 0 before, ")
