@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from support.projects import PASSWORD, Project, make_project, run_unhang
 from support.walks import plan_for, walk
 from unhang import lab
 from unhang.change import journal as journals
+from unhang.change import restart
 from unhang.change.hold import exclusive
 from unhang.change.option_file import DROP_IN
 from unhang.lab import Server
@@ -614,3 +616,89 @@ def test_no_password_is_written_or_printed_anywhere(server: Server, project: Pro
     for text in [*written, *(ran.out + ran.err for ran in printed)]:
         assert "hunter2" not in text
         assert "50%/of" not in text
+
+
+# -- with which settings the application runs -----------------------------------------------------
+
+
+def worker(project: Project, age: str) -> subprocess.Popen[bytes]:
+    """A process of the application that keeps a connection, with this CONN_MAX_AGE."""
+    code = (
+        "import django, sys\n"
+        "django.setup()\n"
+        "from django.db import connection\n"
+        f"connection.settings_dict['CONN_MAX_AGE'] = {age}\n"
+        "connection.ensure_connection()\n"
+        "print('there', flush=True)\n"
+        "sys.stdin.read()\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code],
+        cwd=project.directory,
+        env=os.environ | {"DJANGO_SETTINGS_MODULE": "conf.settings"},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"there\n"
+    return process
+
+
+def ended(process: subprocess.Popen[bytes]) -> None:
+    process.communicate(timeout=20)
+
+
+@pytest.fixture
+def written_down(project: Project) -> Project:
+    """The application writes down who opens its connections."""
+    (project.directory / "run").mkdir(mode=0o700)
+    with project.settings_file.open("a") as file:
+        file.write(f'UNHANG = {{"RUN_DIR": {str(project.directory / "run")!r}, "WORKERS": "1"}}\n')
+    return project
+
+
+@pytest.mark.slow
+def test_a_worker_that_was_not_restarted_contradicts_who_says_so(
+    server: Server, written_down: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(restart, "GRACE_SECONDS", 1.0)
+    plan = written_down.plan()
+    old = worker(written_down, "None")
+    try:
+        refused = written_down.apply(plan)
+        assert refused.code == 5, refused
+        assert "Still running with older settings" in refused.text
+        assert f"process {old.pid}: CONN_MAX_AGE None" in refused.text
+        assert timeout_of(server) == 28_800
+    finally:
+        ended(old)
+    assert written_down.apply(plan).code == 0
+    assert timeout_of(server) == 300
+
+
+@pytest.mark.slow
+def test_nobody_is_asked_when_every_process_is_seen_to_run_with_the_new_settings(
+    server: Server, written_down: Project
+) -> None:
+    plan = written_down.plan()
+    new = worker(written_down, "280")
+    try:
+        done = written_down.apply(plan, restarted=False)
+        assert done.code == 0, done
+        assert "Seen: 1 processes run with the new settings" in done.text
+    finally:
+        ended(new)
+
+
+@pytest.mark.slow
+def test_a_session_of_unknown_settings_proves_nothing(
+    server: Server, written_down: Project
+) -> None:
+    plan = written_down.plan()
+    new = worker(written_down, "280")
+    try:
+        with server.connect("app", PASSWORD):
+            assert written_down.apply(plan, restarted=False).code == 5
+        assert timeout_of(server) == 28_800
+    finally:
+        ended(new)

@@ -29,13 +29,13 @@ from unhang import lab
 from unhang.change import journal as journals
 from unhang.change import plan as plans
 from unhang.change import targets as reaching
-from unhang.change.actions import Restart, Surroundings
 from unhang.change.apply import Walk
 from unhang.change.control import Careful, check_stop_file, wait_while_paused
 from unhang.change.hold import exclusive
 from unhang.change.journal import Journal
 from unhang.change.lead import Lead
 from unhang.change.status import Status, status_of
+from unhang.change.surroundings import Restart, Surroundings
 from unhang.change.targets import Targets
 from unhang.errors import NotVerified, Refused, UnhangError
 from unhang.lab import Server

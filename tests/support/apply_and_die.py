@@ -17,7 +17,7 @@ from typing import Any
 from unhang.change import apply as walking
 from unhang.change import journal as journals
 from unhang.change import plan as plans
-from unhang.change.actions import Restart, Surroundings
+from unhang.change.surroundings import Restart, Surroundings
 from unhang.change.targets import Targets
 from unhang.survey import login as logins
 

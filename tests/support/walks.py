@@ -7,10 +7,10 @@ from pathlib import Path
 from support.projects import Project
 from unhang.change import journal as journals
 from unhang.change import plan as plans
-from unhang.change.actions import Restart, Surroundings
 from unhang.change.apply import Walk
 from unhang.change.option_file import find_drop_in
 from unhang.change.planner import Goal, Place, make_plan
+from unhang.change.surroundings import Restart, Surroundings
 from unhang.change.targets import Targets
 from unhang.survey import login as logins
 from unhang.survey.collect import survey_over, targets_of

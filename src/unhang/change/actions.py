@@ -2,71 +2,28 @@
 
 from __future__ import annotations
 
-import shlex
-import subprocess
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any
 
 from unhang.change import option_file
-from unhang.change.control import Control, Freely
+from unhang.change.facts import facts_of
 from unhang.change.files import read_source, replace_file, to_bytes
 from unhang.change.patch import Patch
+from unhang.change.restart import restart_application
 from unhang.change.states import effect_of, state_of, variable_of
 from unhang.change.steps import (
     ChangeParameters,
     EditSettings,
-    RestartApplication,
     SetVariable,
     Step,
     WriteOptionFile,
-    wait_timeout_change,
 )
+from unhang.change.surroundings import Person, Surroundings
 from unhang.change.targets import Targets
 from unhang.change.wording import statements
 from unhang.errors import NotVerified, UsageProblem
 from unhang.i18n import _
-from unhang.survey.connect import connected, fetch
-
-RESTART_SECONDS: Final = 120
-
-
-class Person(Protocol):
-    """Whoever stands by while the steps are done; a terminal, or nobody."""
-
-    def tell(self, text: str) -> None:
-        """Say what is being done, or what the person has to do."""
-
-    def show(self, text: str) -> None:
-        """Lines that the person copies somewhere, exactly as they are."""
-
-    def ask(self, text: str) -> bool:
-        """Whether the person confirms that something was done; `False` when nobody is there."""
-
-
-@dataclass(frozen=True, slots=True)
-class Restart:
-    """How the application gets to run with new settings.
-
-    Attributes:
-        run: Restarts or reloads it, see `by_command`; `None` leaves it to a person.
-        done: The person said beforehand that it was restarted.
-    """
-
-    run: Callable[[], None] | None = None
-    done: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """All that a step may touch: entered targets, the person, the way to restart, and what may
-    hold it up."""
-
-    targets: Targets
-    person: Person
-    restart: Restart = Restart()
-    control: Control = field(default_factory=Freely)
+from unhang.survey.connect import fetch
 
 
 def do(step: Step, around: Surroundings) -> dict[str, Any]:
@@ -87,7 +44,7 @@ def do(step: Step, around: Surroundings) -> dict[str, Any]:
     elif isinstance(step, EditSettings):
         _edit_settings(step, around)
     else:
-        _restart_application(step, around)
+        restart_application(step, around)
     return {}
 
 
@@ -99,21 +56,6 @@ def _set_variable(step: SetVariable, targets: Targets) -> dict[str, Any]:
         message = _("{variable} is {value} after it was set to {after}.")
         raise NotVerified(message.format(variable=step.variable, value=value, after=step.after))
     return facts_of(step, targets)
-
-
-def facts_of(step: Step, targets: Targets) -> dict[str, Any]:
-    """What the journal keeps of a step that is in effect.
-
-    `watermark`: connection ids only grow while a server runs, so every session with a lower id may
-    still have the old value. `server_started`: seconds since the epoch; a later start of the server
-    ended them all.
-    """
-    if wait_timeout_change(step) is None or not isinstance(step, SetVariable | ChangeParameters):
-        return {}
-    with connected(targets.logins[step.server]) as fresh:
-        row = fetch(fresh, "SELECT CONNECTION_ID() AS id, UNIX_TIMESTAMP() AS now")[0]
-        uptime = fetch(fresh, "SHOW GLOBAL STATUS LIKE 'Uptime'")[0]["Value"]
-    return {"watermark": int(row["id"]), "server_started": int(row["now"]) - int(uptime)}
 
 
 def _wait_for_parameters(step: ChangeParameters, around: Surroundings) -> dict[str, Any]:
@@ -204,42 +146,3 @@ def _wait_for_person(step: EditSettings, around: Surroundings) -> None:
                     lines=step.lines
                 ),
             )
-
-
-def _restart_application(step: RestartApplication, around: Surroundings) -> None:
-    if around.restart.run:
-        around.restart.run()
-    elif step.required and not around.restart.done:
-        question = _("Restart the application. Does every worker run with its settings of now?")
-        if not around.person.ask(f"{step.reason}.\n{question}"):
-            raise NotVerified(
-                _("The application must be restarted first: {reason}.").format(reason=step.reason),
-                cure=_("Restart it, then run the same command again with --restarted."),
-            )
-    elif not around.restart.done:
-        around.person.tell(_("Restart the application soon, so that it reads the new settings."))
-
-
-def by_command(command: str) -> Callable[[], None]:
-    """A restart through a command line, which is not given to a shell."""
-    return lambda: _run(command)
-
-
-def _run(command: str) -> None:
-    again = _("Restart the application, then run the same command again with --restarted.")
-    try:
-        result = subprocess.run(
-            shlex.split(command),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=RESTART_SECONDS,
-            check=False,
-        )
-    except (OSError, ValueError, subprocess.TimeoutExpired) as error:
-        message = _("The restart command could not be run: {error}.").format(error=error)
-        raise NotVerified(message, cure=again) from None
-    if result.returncode:
-        last = ((result.stderr or result.stdout).strip().splitlines() or [""])[-1]
-        message = _("The restart command ended with code {code}: {text}")
-        raise NotVerified(message.format(code=result.returncode, text=last), cure=again)

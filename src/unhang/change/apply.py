@@ -15,12 +15,14 @@ from typing import Any
 import pymysql
 
 from unhang.change import guard
-from unhang.change.actions import Surroundings, do, facts_of
+from unhang.change.actions import do
+from unhang.change.facts import facts_of
 from unhang.change.files import clean_up
 from unhang.change.journal import Event, Journal
 from unhang.change.order import in_safe_order
 from unhang.change.states import state_of
 from unhang.change.steps import EditSettings, RestartApplication, Step, WriteOptionFile
+from unhang.change.surroundings import Surroundings
 from unhang.change.wording import describe
 from unhang.errors import (
     CannotConnect,

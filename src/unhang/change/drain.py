@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from unhang.change.actions import facts_of
+from unhang.change.facts import facts_of
 from unhang.change.journal import Journal
 from unhang.change.steps import ChangeParameters, SetVariable, wait_timeout_change
 from unhang.change.targets import Targets
@@ -79,7 +79,7 @@ def draining(journal: Journal, targets: Targets) -> Sequence[Draining]:
         if drain is None:
             continue
         own = tuple(aliases[a.name] for a in server.aliases if a.name in aliases)
-        listing = _sessions(targets.connections[server.name], own, run_dir)
+        listing = sessions_with_owners(targets.connections[server.name], own, run_dir)
         old = [session for session in listing.sessions if drain.holds(session)]
         found.append(_of_server(server.name, old, drain, seen=listing.sees_all))
     return found
@@ -125,7 +125,10 @@ def _of_group(group: OwnerGroup, drain: Drain) -> DrainingGroup:
     )
 
 
-def _sessions(connection: Connection, aliases: Sequence[Alias], run_dir: Path | None) -> Listing:
+def sessions_with_owners(
+    connection: Connection, aliases: Sequence[Alias], run_dir: Path | None
+) -> Listing:
+    """All sessions that are shown, with their owners as far as they can be known."""
     account = current_account(connection)
     server = read_server(connection, account=account, unseen=_ignored)
     listing = read_sessions(connection, server.engine, account=account, unseen=_ignored)

@@ -44,14 +44,19 @@ def in_safe_order(steps: Iterable[Step]) -> tuple[Step, ...]:
 
 def needed_restart(steps: Sequence[Step]) -> RestartApplication | None:
     """The wait that belongs between the settings and a shorter server value, if any."""
-    changes = [change for step in steps if (change := wait_timeout_change(step)) is not None]
-    lowered = [after for before, after in changes if after < before]
+    lowered = {
+        step.server: change[1]
+        for step in steps
+        if isinstance(step, SetVariable | ChangeParameters)
+        and lowers_wait_timeout(step)
+        and (change := wait_timeout_change(step)) is not None
+    }
     if lowered:
         reason = _(
             "the server will end sleepers after {wait} s, and a worker that still runs with older "
             "settings may keep its connections longer"
-        ).format(wait=min(lowered))
-        return RestartApplication(required=True, reason=reason)
+        ).format(wait=min(lowered.values()))
+        return RestartApplication(required=True, reason=reason, wait_timeouts=lowered)
     if any(isinstance(step, EditSettings) for step in steps):
         reason = _("workers read the settings when they start; none is in danger until then")
         return RestartApplication(required=False, reason=reason)

@@ -189,10 +189,13 @@ class RestartApplication:
     Attributes:
         required: The next steps would break workers that still run with the old settings.
         reason: Why, with numbers.
+        wait_timeouts: What the next steps make shorter, by server: seconds that a worker's
+            CONN_MAX_AGE has to be below.
     """
 
     required: bool
     reason: str
+    wait_timeouts: Mapping[str, int] = field(default_factory=dict)
 
     def inverse(self) -> RestartApplication:
         """A restart has no undo of its own; the settings' undo brings another one."""

@@ -19,6 +19,7 @@ from unhang.survey.model import Alias
 from unhang.survey.project import Project, load_settings
 from unhang.survey.server import read_server
 from unhang.survey.targets_file import NamedTarget, read
+from unhang.survey.workers import find_workers
 
 
 @dataclass(slots=True)
@@ -70,6 +71,14 @@ class Targets:
             return None
         settings = load_settings(self.project)
         return settings.run_dir if settings.unhang.get("OWNERS", True) is True else None
+
+    @property
+    def processes(self) -> int | None:
+        """How many processes the application has on this host; `None` if nobody said so."""
+        if self.project is None:
+            return None
+        found = find_workers(None, load_settings(self.project).unhang, self.project.directory)
+        return found.processes if found else None
 
     def _login_for(self, server: ServerTarget) -> Login:
         named = self._named(server)

@@ -10,11 +10,11 @@ from rich.markup import escape
 
 from unhang.change import control, promotion, steps
 from unhang.change import journal as journals
-from unhang.change.actions import Surroundings
 from unhang.change.apply import Walk
 from unhang.change.hold import exclusive
 from unhang.change.lead import Lead
 from unhang.change.plan import Plan, load
+from unhang.change.surroundings import Surroundings
 from unhang.change.targets import Targets, check_may_change
 from unhang.cli import options
 from unhang.cli.change_options import (

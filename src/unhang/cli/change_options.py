@@ -15,9 +15,10 @@ import typer
 from rich.markup import escape
 
 from unhang.change import journal as journals
-from unhang.change.actions import Restart, by_command
 from unhang.change.journal import Journal
 from unhang.change.plan import Plan, load
+from unhang.change.restart import by_command
+from unhang.change.surroundings import Restart
 from unhang.change.targets import Targets
 from unhang.cli.output import confirm, err, out, print_paste
 from unhang.errors import Refused, UsageProblem

@@ -9,12 +9,12 @@ import typer
 from rich.markup import escape
 
 from unhang.change import journal as journals
-from unhang.change.actions import Surroundings
 from unhang.change.apply import Walk
 from unhang.change.control import Careful
 from unhang.change.hold import exclusive
 from unhang.change.lead import Lead
 from unhang.change.order import in_safe_order
+from unhang.change.surroundings import Surroundings
 from unhang.change.wording import describe
 from unhang.cli import options
 from unhang.cli.change_options import (

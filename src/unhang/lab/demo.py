@@ -23,10 +23,10 @@ from unhang import timeouts
 from unhang.change import journal as journals
 from unhang.change import plan as plans
 from unhang.change import verify as verification
-from unhang.change.actions import Restart, Surroundings
 from unhang.change.apply import Walk
 from unhang.change.option_file import find_drop_in
 from unhang.change.planner import Goal, Place, make_plan
+from unhang.change.surroundings import Restart, Surroundings
 from unhang.change.targets import Targets
 from unhang.change.verify import Verification
 from unhang.i18n import _

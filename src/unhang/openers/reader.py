@@ -29,7 +29,7 @@ class Opening:
         alias: Django's name of the database.
         port: The client's own TCP port; 0 for a socket.
         at: When it was opened, seconds since 1970.
-        thread, code, work, pool: As in `unhang.survey.session.Owner`.
+        thread, code, work, pool, conn_max_age: As in `unhang.survey.session.Owner`.
         pid: As the process sees it.
         pid_namespace: Where that number holds; empty where the system has no such thing.
         program, container: Of the process, as it sees itself.
@@ -43,6 +43,7 @@ class Opening:
     code: str
     work: str
     pool: str
+    conn_max_age: str
     pid: int
     pid_namespace: str
     program: str
@@ -149,6 +150,7 @@ def _openings(content: bytes) -> Iterator[Opening]:
                 code=_text(entry, "code"),
                 work=_text(entry, "work"),
                 pool=_text(entry, "pool"),
+                conn_max_age=_text(entry, "conn_max_age"),
                 pid=int(header["pid"]),
                 pid_namespace=_text(header, "pid_namespace"),
                 program=_text(header, "program"),

@@ -59,6 +59,7 @@ class Recorder:
         code: str = "",
         work: str = "",
         pool: str = "",
+        conn_max_age: str = "",
     ) -> None:
         """A connection was opened.
 
@@ -66,11 +67,19 @@ class Recorder:
             connection: The driver's; its line may go once it is closed or gone.
             session_id: The server's number for it.
             port: Its own TCP port, 0 if there is none.
+            conn_max_age: The setting this process runs with: after an edit of the settings it
+                tells the processes that were not restarted.
         """
         # By hand: json.dumps alone takes a fifth of what a connect costs here (8 of 40 µs).
         told = "".join(
             f', "{name}": {_quoted(value)}'
-            for name, value in (("thread", thread), ("code", code), ("work", work), ("pool", pool))
+            for name, value in (
+                ("thread", thread),
+                ("code", code),
+                ("work", work),
+                ("pool", pool),
+                ("conn_max_age", conn_max_age),
+            )
             if value
         )
         line = (

@@ -64,12 +64,13 @@ class _Opened:
         if self._is_broken:
             return
         try:
-            self._note(raw, connection.alias)
+            age = getattr(connection, "settings_dict", {}).get("CONN_MAX_AGE", "")
+            self._note(raw, connection.alias, str(age))
         except Exception:  # a driver that we do not know: the application must go on
             self._is_broken = True
             logger.warning("unhang: cannot tell who opens connections", exc_info=True)
 
-    def _note(self, raw: Any, alias: str) -> None:
+    def _note(self, raw: Any, alias: str, conn_max_age: str) -> None:
         frame = sys._getframe(2)
         self._recorder.note(
             raw,
@@ -79,6 +80,7 @@ class _Opened:
             thread=thread_name(frame),
             code=self._places.code_of(frame),
             work=work.current_work(),
+            conn_max_age=conn_max_age,
         )
 
 

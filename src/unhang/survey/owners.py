@@ -185,6 +185,7 @@ class _Finder:
             opening.code,
             opening.work,
             opening.pool,
+            conn_max_age=opening.conn_max_age,
         )
 
     def _with_attributes(self, session: Session, owner: Owner, said: Mapping[str, str]) -> Owner:

@@ -41,6 +41,8 @@ class Owner:
         work: What that was part of: `GET /product/7/`, `task shop.tasks.mail`, `command close_day`.
         pool: Name of the pool that keeps it, if one of ours does.
         proxy: The proxy in between (`ProxySQL`, `RDS Proxy`, …): the owner must be read there.
+        conn_max_age: The CONN_MAX_AGE its process runs with, seconds or `None` as text; empty where
+            the process did not write it down.
     """
 
     known_by: tuple[str, ...]
@@ -52,6 +54,7 @@ class Owner:
     work: str = ""
     pool: str = ""
     proxy: str = ""
+    conn_max_age: str = ""
 
 
 @dataclass(frozen=True, slots=True)

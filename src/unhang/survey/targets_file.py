@@ -76,6 +76,10 @@ class NamedTarget:
     aliases: tuple[str, ...] = ()
     account: Account | None = None
 
+    def __repr__(self) -> str:
+        # Any value may turn out to be a DSN that somebody put under the wrong key.
+        return f"<NamedTarget {self.name}>"
+
     @property
     def project(self) -> Project | None:
         """The project; `None` for a server without one.
