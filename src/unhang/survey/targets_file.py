@@ -90,8 +90,9 @@ class NamedTarget:
         if self.settings is None or self.folder is None:
             return None
         if not self.folder.is_dir():
-            message = _("{file}: [targets.{name}] project: there is no folder {folder}.")
-            raise UsageProblem(message.format(file=self.file, name=self.name, folder=self.folder))
+            # Without the path: whoever put a DSN there shall not see it printed.
+            message = _("{file}: [targets.{name}] project: there is no such folder.")
+            raise UsageProblem(message.format(file=self.file, name=self.name))
         return find_project(
             settings_module=self.settings, directory=self.folder, python=self.python
         )
