@@ -16,7 +16,7 @@ import pytest
 
 from support import apply_and_die
 from support.projects import PASSWORD, Project, make_project, run_unhang
-from support.walks import plan_for, walk
+from support.walks import plan_for
 from unhang import lab
 from unhang.change import journal as journals
 from unhang.change import restart
@@ -283,21 +283,6 @@ def die_at(project: Project, verb: str, plan: Path, moment: int) -> bool:
     )
     assert done.returncode in (0, -signal.SIGKILL), done.stderr.decode()
     return done.returncode != 0
-
-
-@pytest.mark.every_engine
-def test_killed_in_apply_and_again_in_rollback_both_can_be_finished(
-    server: Server, project: Project
-) -> None:
-    before = state(server, project)
-    for moment in (2, 5, 8, 11):
-        plan = plan_for(project, 60 + moment)
-        die_at(project, "apply", plan, moment)
-        walk(project, plan, "apply")
-        assert timeout_of(server) == 60 + moment
-        if die_at(project, "rollback", plan, moment):
-            walk(project, plan, "rollback")
-        assert state(server, project) == before, moment
 
 
 def test_a_crash_before_its_entry_does_not_hide_the_sessions_from_before(
@@ -702,3 +687,130 @@ def test_a_session_of_unknown_settings_proves_nothing(
         assert timeout_of(server) == 28_800
     finally:
         ended(new)
+
+
+# -- where the value comes from, and who may set it ------------------------------------------------
+
+
+@pytest.mark.every_engine
+def test_a_default_goes_back_to_the_default_and_nothing_durable_stays(
+    server: Server, project: Project
+) -> None:
+    plan = project.unhang("plan", "--login", project.login)
+    assert "from: compiled default" in plan.text
+    assert "undo: default: wait_timeout 300 → 28800 (the default" in plan.text
+    assert project.apply(project.plan()).code == 0
+    assert project.rollback().code == 6
+    server.restart()
+    if server.kind == "mysql":
+        sql = (
+            "SELECT VARIABLE_SOURCE AS origin FROM performance_schema.variables_info"
+            " WHERE VARIABLE_NAME = 'wait_timeout'"
+        )
+        assert server.execute(sql)[0]["origin"] == "COMPILED"
+    else:
+        sql = (
+            "SELECT GLOBAL_VALUE_ORIGIN AS origin FROM information_schema.SYSTEM_VARIABLES"
+            " WHERE VARIABLE_NAME = 'wait_timeout'"
+        )
+        assert server.execute(sql)[0]["origin"] == "COMPILE-TIME"
+
+
+def test_a_drop_in_that_does_not_have_the_last_word_is_told(
+    server: Server, project: Project
+) -> None:
+    assert project.apply(project.plan()).code == 0
+    text = project.unhang("verify", "--login", project.login).text
+    assert "default: wait_timeout after a restart of the server 300 s 300 s ok" in text
+    (server.option_dir / "zzz-later.cnf").write_text("[mysqld]\nwait-timeout = 9999\n")
+    verified = project.unhang("verify", "--login", project.login)
+    assert verified.code == 5
+    assert (
+        "default: wait_timeout after a restart of the server 300 s 9999 s NOT OK" in verified.text
+    )
+
+
+def test_a_mysql_that_does_not_read_what_is_persisted_gets_a_file(tmp_path: Path) -> None:
+    if "mysql97" not in lab.available_engines():
+        pytest.skip("no mysql97 server here: make servers")
+    with lab.server("mysql97", persisted_globals_load="OFF") as server:
+        project = make_project(tmp_path, server)
+        before = state(server, project)
+        assert project.apply(project.plan()).code == 0
+        assert (server.option_dir / DROP_IN).exists()
+        server.restart()
+        assert timeout_of(server) == 300
+        assert project.rollback().code == 6
+        assert state(server, project) == before
+
+
+@pytest.mark.every_engine
+def test_a_read_only_server_is_explained_before_and_can_be_changed(
+    server: Server, project: Project
+) -> None:
+    server.execute("SET GLOBAL read_only = 1")
+    plan = project.unhang("plan", "--login", project.login)
+    assert "default is read-only. Timeouts can be changed there all the same" in plan.text
+    assert project.apply(project.plan()).code == 0
+    assert project.rollback().code == 6
+
+
+@pytest.mark.parametrize("value", ["0", "31536001", "-1"])
+def test_a_value_that_the_server_would_bend_is_refused_before_anything_happens(
+    server: Server, project: Project, value: str
+) -> None:
+    refused = project.unhang("plan", "--login", project.login, f"--wait-timeout={value}")
+    assert refused.code == 2
+    assert "cannot be set" in refused.text
+    assert not (project.directory / ".unhang").exists()
+
+
+@pytest.mark.every_engine
+def test_a_managed_service_is_waited_for_and_verified_like_any_other(
+    server: Server, project: Project
+) -> None:
+    """`SET GLOBAL` by hand stands for the service's own tools."""
+    plan = project.plan("--service", "rds")
+    shown = project.unhang("plan", "--login", project.login, "--service", "rds")
+    assert "aws rds modify-db-parameter-group" in shown.text
+    assert "aws rds reset-db-parameter-group" in shown.text
+    waiting = project.apply(plan)
+    assert waiting.code == 5
+    assert "does not show the new values yet" in waiting.text
+    assert "unhang apply --resume" in waiting.text
+    assert timeout_of(server) == 28_800
+    server.execute("SET GLOBAL wait_timeout = 300")
+    server.execute("SET GLOBAL interactive_timeout = 300")
+    with server.connect() as fresh:
+        assert project.unhang("status", "--login", project.login).code == 1
+        arguments = ("apply", "--resume", "--yes", "--restarted", "--login", project.login)
+        assert project.unhang(*arguments).code == 0
+        verified = project.unhang("verify", "--login", project.login)
+        assert "wait_timeout of a new connection 300 s 300 s ok" in verified.text
+        assert fresh.open
+    stopped = project.rollback()
+    assert stopped.code == 7
+    assert "does not show the new values yet" in stopped.text
+    server.execute("SET GLOBAL wait_timeout = DEFAULT")
+    server.execute("SET GLOBAL interactive_timeout = DEFAULT")
+    assert project.rollback().code == 6
+    assert not list(server.option_dir.iterdir())
+
+
+def test_a_service_that_nobody_knows_is_a_slip(server: Server, project: Project) -> None:
+    refused = project.unhang("plan", "--login", project.login, "--service", "heroku")
+    assert refused.code == 2
+    assert "rds, aurora, cloudsql, azure, none" in refused.text
+
+
+def test_the_engine_is_switched_on_request_and_back(server: Server, project: Project) -> None:
+    before = project.settings_file.read_bytes()
+    plan = project.plan("--pool")
+    assert project.apply(plan).code == 0
+    assert b'"ENGINE": "unhang.backends.mysql"' in project.settings_file.read_bytes()
+    assert b"CONN_MAX_AGE" not in project.settings_file.read_bytes()
+    assert timeout_of(server) == 300
+    refused = project.unhang("plan", "--pool", "--login", project.login)
+    assert refused.code == 4, "there is no stock ENGINE left"
+    assert project.rollback().code == 6
+    assert project.settings_file.read_bytes() == before

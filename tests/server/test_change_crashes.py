@@ -167,6 +167,26 @@ def test_killed_at_every_moment_of_rollback(server: Server, project: Project) ->
     assert moment > 100, moment
 
 
+@pytest.mark.every_engine
+def test_killed_at_some_moments_on_every_engine(server: Server, project: Project) -> None:
+    """Each tenth; which moments there are depends on the engine's own statements."""
+    before = world(server, project)
+    first = plan_for(project, 60)
+    for verb in ("apply", "rollback"):
+        for moment in itertools.count(3, 10):
+            plan = again(project, first, moment)
+            if verb == "rollback":
+                walk(project, plan, "apply")
+            died = dies_at(moment, doing(project, plan, verb))
+            check_truth(project, plan)
+            journal = journal_of(project, plan)
+            if journal and not journal.rolled_back:
+                walk(project, plan, "rollback")
+            assert world(server, project) == before, (verb, moment)
+            if not died:
+                break
+
+
 def journal_path(project: Project, plan_file: Path) -> Path:
     return journals.path_of(plans.load(plan_file), project.directory / ".unhang")
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import re
 import socket
-from collections.abc import Iterator, Mapping, Sequence
+import subprocess
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -16,6 +17,7 @@ from unhang.survey.connect import Connection, fetch
 # Option files of one folder are read in the order of their names, and the last value wins.
 DROP_IN: Final = "zz-unhang.cnf"
 _USUAL_FILES: Final = (Path("/etc/my.cnf"), Path("/etc/mysql/my.cnf"))
+_ASK_SECONDS: Final = 10
 _DAEMONS: Final = ("mariadbd", "mysqld")
 _INCLUDE: Final = re.compile(r"^\s*!includedir\s+(\S.*?)\s*$", re.MULTILINE)
 
@@ -27,6 +29,12 @@ def content_for(values: Mapping[str, int]) -> str:
         "# Written by unhang; unhang rollback removes it.\n"
         f"# Keep Django's CONN_MAX_AGE below wait_timeout.\n[mysqld]\n{lines}"
     )
+
+
+def values_in(text: str) -> dict[str, int]:
+    """The values that a drop-in of ours sets."""
+    found = re.findall(r"^(\w+) = (\d+)$", text, re.MULTILINE)
+    return {name: int(value) for name, value in found}
 
 
 def likely_folder(version: str, comment: str) -> str:
@@ -61,22 +69,69 @@ def find_drop_in(connection: Connection) -> Path | None:
     return None
 
 
+def after_a_restart(connection: Connection, names: Iterable[str]) -> dict[str, int | None] | None:
+    """What the option files and the command line would give the server, were it started again.
+
+    The daemon's own program is asked (`--print-defaults`), so that files which come after the
+    drop-in, or win over it, are seen as the server would see them.
+
+    Returns:
+        By name, `None` for what they leave at its default; `None` as a whole when the server is not
+        a process of this host, or may not be asked.
+    """
+    process = _daemon(connection)
+    if process is None:
+        return None
+    try:
+        program, *arguments = process.cmdline()
+        printed = subprocess.run(
+            [program, *arguments, "--print-defaults"]
+            if not arguments or not arguments[0].startswith("--defaults")
+            else [program, arguments[0], "--print-defaults", *arguments[1:]],
+            cwd=process.cwd(),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=_ASK_SECONDS,
+            check=False,
+        )
+    except (OSError, psutil.Error, subprocess.TimeoutExpired, ValueError):
+        return None
+    if printed.returncode:
+        return None
+    found: dict[str, int | None] = dict.fromkeys(names)
+    for part in printed.stdout.split():
+        option, __, value = part.lstrip("-").partition("=")
+        if (name := option.replace("-", "_")) in found and value.isdigit():
+            found[name] = int(value)  # the last one wins
+    return found
+
+
 def _main_files(connection: Connection) -> list[Path]:
     """The option files that the daemon was started with, if it is a process of this host."""
+    process = _daemon(connection)
+    if process is None:
+        return []
+    try:
+        return _files_named(process.cmdline(), Path(process.cwd()))
+    except (OSError, psutil.Error):
+        return []
+
+
+def _daemon(connection: Connection) -> psutil.Process | None:
+    """The server behind a connection, if it is a process of this host."""
     row = fetch(
         connection, "SELECT @@pid_file AS pid_file, @@datadir AS datadir, @@hostname AS hostname"
     )[0]
     if row["hostname"] != socket.gethostname():
-        return []  # the same path here would be another server's
+        return None  # the same path here would be another server's
     try:
         pid = int(Path(row["datadir"], row["pid_file"]).read_text().strip())
         process = psutil.Process(pid)
-        command, folder = process.cmdline(), Path(process.cwd())
+        command = process.cmdline()
     except (OSError, ValueError, psutil.Error):
-        return []
-    if not any(Path(part).name in _DAEMONS for part in command):
-        return []
-    return _files_named(command, folder)
+        return None
+    return process if any(Path(part).name in _DAEMONS for part in command) else None
 
 
 def _files_named(command: Sequence[str], folder: Path) -> list[Path]:

@@ -6,13 +6,15 @@ is complete only when every session from before has ended.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from unhang.change import option_file
 from unhang.change.drain import Draining, draining
 from unhang.change.journal import Journal
 from unhang.change.states import state_of
-from unhang.change.steps import ChangeParameters, SetVariable, wait_timeout_change
+from unhang.change.steps import ChangeParameters, SetVariable, WriteOptionFile, wait_timeout_change
 from unhang.change.targets import Targets
 from unhang.change.wording import describe
 from unhang.i18n import _
@@ -68,7 +70,23 @@ def verify(journal: Journal, targets: Targets) -> Verification:
         change = wait_timeout_change(step)
         if change is not None and isinstance(step, SetVariable | ChangeParameters):
             checks.append(_on_a_new_connection(step.server, change[1], targets))
+        if isinstance(step, WriteOptionFile) and step.path is not None and step.after is not None:
+            checks += _after_a_restart(step, targets)
     return Verification(tuple(checks), tuple(draining(journal, targets)))
+
+
+def _after_a_restart(step: WriteOptionFile, targets: Targets) -> Iterator[Check]:
+    """Whether the drop-in has the last word when the server is started again."""
+    wanted = option_file.values_in(step.after or "")
+    found = option_file.after_a_restart(targets.connections[step.server], wanted)
+    if found is None:
+        return
+    for name, value in wanted.items():
+        what = _("{server}: {name} after a restart of the server")
+        now = found[name]
+        seen = _("the default") if now is None else f"{now} s"
+        shown = what.format(server=step.server, name=name)
+        yield Check(shown, f"{value} s", seen, now == value)
 
 
 def _on_a_new_connection(server: str, expected: int, targets: Targets) -> Check:

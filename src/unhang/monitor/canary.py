@@ -21,7 +21,7 @@ What was measured is in the table of `benchmarks/canary.py`. What it cannot do:
 - A slow stretch of more than 20 s of a kind that the baseline did not meet looks like harm, and so
   do errors that go on for more than 15 s.
 - Where errors come in bursts, a baseline may meet fewer of them than the watch does: with bursts of
-  1 to 3 s, less than one in 100 unchanged systems is called worse when they come every five
+  1 to 3 s, one in 200 unchanged systems is called worse when they come every five
   minutes, and five in 100 when they come every minute; after a baseline of 300 s, one in 100.
 - Intervals in which the counters of an ended worker vanish are left out: where a worker ends in
   nearly every interval, little is left to judge.

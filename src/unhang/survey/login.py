@@ -76,15 +76,14 @@ def from_dsn(dsn: str) -> Login:
     try:
         parts = urlsplit(dsn)
         port = parts.port or DEFAULT_PORT
-        if "://" not in dsn or parts.fragment or "@" in parts.path:
-            # A password with an unencoded / or # ends up in what is taken for the address.
+        if "://" not in dsn or parts.fragment or "@" in parts.path + parts.query:
+            # A password with an unencoded /, ? or # ends up in what is taken for the address.
             raise ValueError
     except ValueError:
         raise UsageProblem(_("The DSN cannot be read."), cure=cure) from None
     if parts.scheme not in _SCHEMES:
-        scheme = parts.scheme or _("none")
-        message = _("The DSN's scheme is {scheme}, not mysql.").format(scheme=scheme)
-        raise UsageProblem(message, cure=cure)
+        # Not repeated: it may be the beginning of a password.
+        raise UsageProblem(_("The DSN does not begin with mysql://."), cure=cure)
     query = {key: values[-1] for key, values in parse_qs(parts.query).items()}
     return Login(
         host=parts.hostname or "localhost",
@@ -146,8 +145,8 @@ def _port(value: object, where: object) -> int:
     text = str(value).strip()
     if text.isdecimal() and 0 < int(text) < 65536:
         return int(text)
-    message = _("The port in {where} is {port}, not a number from 1 to 65535.")
-    raise UsageProblem(message.format(where=where, port=text))
+    # Not repeated: a line of an option file may hold more than a port.
+    raise UsageProblem(_("The port in {where} is no number from 1 to 65535.").format(where=where))
 
 
 def parse(text: str) -> Login:
