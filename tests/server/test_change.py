@@ -814,3 +814,39 @@ def test_the_engine_is_switched_on_request_and_back(server: Server, project: Pro
     assert refused.code == 4, "there is no stock ENGINE left"
     assert project.rollback().code == 6
     assert project.settings_file.read_bytes() == before
+
+
+# -- what others did meanwhile ---------------------------------------------------------------------
+
+
+def test_what_somebody_set_back_is_not_set_again_silently(server: Server, project: Project) -> None:
+    plan = project.plan()
+    assert project.apply(plan).code == 0
+    server.execute("SET GLOBAL wait_timeout = 28800")
+    refused = project.apply(plan)
+    assert refused.code == 4, refused
+    assert "wait_timeout 28800 → 300, but now: 28800" in refused.text
+    assert timeout_of(server) == 28_800
+
+
+def test_what_a_restart_of_the_server_took_can_be_set_again(
+    server: Server, project: Project
+) -> None:
+    """Nobody put the file there that was printed for them."""
+    text = server.option_file.read_text()
+    server.option_file.write_text(text.replace("!includedir", "# includedir"))
+    plan = project.plan()
+    assert project.apply(plan).code == 0
+    time.sleep(4)  # uptime is counted in whole seconds
+    server.restart()
+    assert timeout_of(server) == 28_800
+    login = ("--login", project.login)
+    status = project.unhang("status", *login)
+    assert status.code == 1
+    assert "The server was started again since, and lost step" in status.text
+    assert "unhang apply --resume # sets it again" in status.text
+    again = project.unhang("apply", "--resume", "--yes", "--restarted", *login)
+    assert again.code == 0, again
+    assert timeout_of(server) == 300
+    assert project.rollback().code == 6
+    assert timeout_of(server) == 28_800

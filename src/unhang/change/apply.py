@@ -16,14 +16,20 @@ import pymysql
 
 from unhang.change import guard
 from unhang.change.actions import do
-from unhang.change.facts import facts_of
+from unhang.change.facts import facts_of, restarted_since
 from unhang.change.files import clean_up
 from unhang.change.journal import Event, Journal
 from unhang.change.order import in_safe_order
-from unhang.change.states import state_of
-from unhang.change.steps import EditSettings, RestartApplication, Step, WriteOptionFile
+from unhang.change.states import seen, state_of
+from unhang.change.steps import (
+    EditSettings,
+    RestartApplication,
+    SetVariable,
+    Step,
+    WriteOptionFile,
+)
 from unhang.change.surroundings import Surroundings
-from unhang.change.wording import describe
+from unhang.change.wording import describe, statements
 from unhang.errors import (
     CannotConnect,
     NotPermitted,
@@ -66,8 +72,9 @@ class Walk:
         stale = []
         for number, step in enumerate(self.journal.plan.steps):
             with _explained(step):
-                if self._state(number, step) == "other":
-                    stale.append(describe(step))
+                if self._is_stale(number, step):
+                    now = seen(step, self.around.targets)
+                    stale.append(_("{step}, but now: {now}").format(step=describe(step), now=now))
         if stale:
             raise StalePlan(
                 _("The plan is stale: what it would change is no longer as it was."),
@@ -81,7 +88,7 @@ class Walk:
         if isinstance(step, RestartApplication):
             if not self.journal.restarted():
                 self._ready(number, step)
-            self._restart(step)
+            self._restart(step, f"{number + 1}. ")
             return
         if self._state(number, step) == "after":
             if not self.journal.settled(number):
@@ -91,14 +98,14 @@ class Walk:
             return
         self._ready(number, step)
         guard.check(step, self.around.targets, restoring=False)
-        self.around.person.tell(describe(step))
+        self.around.person.tell(f"{number + 1}. {describe(step)}")
         self._write("begun", number)
         facts = do(step, self.around)
         self._write("done", number, **facts)
 
     def _state(self, number: int, step: Step) -> str:
-        seen = state_of(step, self.around.targets, exact_file=True)
-        return seen or ("after" if self.journal.settled(number) else "before")
+        now = state_of(step, self.around.targets, exact_file=True)
+        return now or ("after" if self.journal.settled(number) else "before")
 
     def _clean_up(self) -> None:
         for step in self.journal.plan.steps:
@@ -108,9 +115,18 @@ class Walk:
     def _ready(self, number: int, step: Step) -> None:
         self.around.control.before(number, len(self.journal.plan.steps), describe(step))
 
-    def _restart(self, step: RestartApplication) -> None:
+    def _is_stale(self, number: int, step: Step) -> bool:
+        """Whether somebody else changed it: a value that was set and is gone counts, too, unless
+        a restart of the server took it."""
+        state = self._state(number, step)
+        if state == "before" and self.journal.settled(number):
+            started = self.journal.fact(number, "server_started")
+            return not restarted_since(step, self.around.targets, started)
+        return state == "other"
+
+    def _restart(self, step: RestartApplication, numbered: str = "") -> None:
         if not self.journal.restarted():
-            self.around.person.tell(describe(step))
+            self.around.person.tell(f"{numbered}{describe(step)}")
             do(step, self.around)
             self._write("restarted")
 
@@ -159,7 +175,10 @@ class Walk:
             raise AssertionError("every step but a restart is one of the plan's")
         state = state_of(step, targets)
         if state == "other":
-            raise StalePlan(_("somebody changed it meanwhile; it is left as it is"))
+            now = seen(step, targets)
+            text = _("somebody changed it meanwhile, to {now}; it is left as it is").format(now=now)
+            how = "; ".join(statements(step)) if isinstance(step, SetVariable) else ""
+            raise StalePlan(text, cure=how and _("If it shall go back: {sql}").format(sql=how))
         pending = number in self.journal.begun()
         if state == "before" or (state is None and pending):
             self._ready(number, step)

@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
-from unhang.change.facts import facts_of
+from unhang.change.facts import restarted_since
 from unhang.change.journal import Journal
 from unhang.change.steps import ChangeParameters, SetVariable, wait_timeout_change
 from unhang.change.targets import Targets
@@ -25,9 +24,6 @@ from unhang.survey.owners import with_owners
 from unhang.survey.server import read_server
 from unhang.survey.session import Session
 from unhang.survey.sessions import Listing, read_attributes, read_sessions
-
-_CLOCK_SECONDS: Final = 3
-"""Uptime and the clock are both whole seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +88,7 @@ def drain_of(journal: Journal, targets: Targets, server: str) -> Drain | None:
         if change is None or not isinstance(step, SetVariable | ChangeParameters):
             continue
         if step.server == server:
-            started = journal.fact(number, "server_started")
-            now = facts_of(step, targets)["server_started"]
-            over = started is not None and now > started + _CLOCK_SECONDS
+            over = restarted_since(step, targets, journal.fact(number, "server_started"))
             return Drain(journal.fact(number, "watermark"), change[0], over)
     return None
 

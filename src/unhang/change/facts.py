@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
-from unhang.change.steps import ChangeParameters, SetVariable, Step, wait_timeout_change
+from unhang.change.steps import ChangeParameters, SetVariable, Step
 from unhang.change.targets import Targets
 from unhang.survey.connect import connected, fetch
+
+_CLOCK_SECONDS: Final = 3
+"""Uptime and the clock are both whole seconds."""
 
 
 def facts_of(step: Step, targets: Targets) -> dict[str, Any]:
@@ -16,9 +19,20 @@ def facts_of(step: Step, targets: Targets) -> dict[str, Any]:
     still have the old value. `server_started`: seconds since the epoch; a later start of the server
     ended them all.
     """
-    if wait_timeout_change(step) is None or not isinstance(step, SetVariable | ChangeParameters):
+    if not isinstance(step, SetVariable | ChangeParameters):
         return {}
     with connected(targets.logins[step.server]) as fresh:
         row = fetch(fresh, "SELECT CONNECTION_ID() AS id, UNIX_TIMESTAMP() AS now")[0]
         uptime = fetch(fresh, "SHOW GLOBAL STATUS LIKE 'Uptime'")[0]["Value"]
     return {"watermark": int(row["id"]), "server_started": int(row["now"]) - int(uptime)}
+
+
+def restarted_since(step: Step, targets: Targets, server_started: int | None) -> bool:
+    """Whether the server of a step was started again since a fact was written with it.
+
+    Args:
+        server_started: That fact; `None` if there is none.
+    """
+    if server_started is None or not isinstance(step, SetVariable | ChangeParameters):
+        return False
+    return bool(facts_of(step, targets)["server_started"] > server_started + _CLOCK_SECONDS)

@@ -18,6 +18,7 @@ from unhang.change.steps import (
 )
 from unhang.change.targets import Targets
 from unhang.errors import UsageProblem
+from unhang.i18n import _
 from unhang.survey.connect import fetch
 from unhang.survey.model import Alias
 
@@ -57,10 +58,14 @@ def _variable_state(step: SetVariable, targets: Targets) -> State:
 
 
 def _parameters_state(step: ChangeParameters, targets: Targets) -> State:
+    now = _parameters(step, targets)
+    return _all_of({_which(now.get(n), step.before[n], step.after[n]) for n in step.after})
+
+
+def _parameters(step: ChangeParameters, targets: Targets) -> dict[str, int]:
     connection = targets.connections[step.server]
     rows = fetch(connection, "SHOW GLOBAL VARIABLES WHERE Variable_name IN %s", [tuple(step.after)])
-    now = {row["Variable_name"]: int(row["Value"]) for row in rows}
-    return _all_of({_which(now.get(n), step.before[n], step.after[n]) for n in step.after})
+    return {row["Variable_name"]: int(row["Value"]) for row in rows}
 
 
 def variable_of(step: SetVariable, targets: Targets) -> tuple[int, int | None]:
@@ -92,6 +97,36 @@ def _settings_state(step: EditSettings, targets: Targets, *, exact_file: bool = 
     if in_effect == "before" and exact_file:
         return in_file if in_file == "before" else "other"
     return in_effect
+
+
+def seen(step: Step, targets: Targets) -> str:
+    """What is there now, in a few words, where it is neither as before nor as planned."""
+    if isinstance(step, SetVariable):
+        running, persisted = variable_of(step, targets)
+        if step.persists and persisted != running:
+            told = (
+                _("not persisted") if persisted is None else _("persisted: {n}").format(n=persisted)
+            )
+            return f"{running} ({told})"
+        return str(running)
+    if isinstance(step, ChangeParameters):
+        return ", ".join(f"{name} {value}" for name, value in _parameters(step, targets).items())
+    if isinstance(step, EditSettings):
+        aliases = targets.aliases()
+        return "; ".join(_alias_now(change, aliases.get(change.alias)) for change in step.changes)
+    return _("another content")
+
+
+def _alias_now(change: AliasChange, alias: Alias | None) -> str:
+    if alias is None:
+        return _("{alias} is gone").format(alias=change.alias)
+    values = {
+        "ENGINE": alias.engine,
+        "CONN_MAX_AGE": alias.conn_max_age,
+        "CONN_HEALTH_CHECKS": alias.conn_health_checks,
+    }
+    named = ", ".join(f"{name} {values[name]}" for name in change.values())
+    return f"{change.alias} {named}"
 
 
 def effect_of(step: EditSettings, targets: Targets) -> State:

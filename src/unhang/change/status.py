@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from unhang.change.facts import restarted_since
 from unhang.change.journal import Journal
-from unhang.change.states import State, state_of
+from unhang.change.states import State, seen, state_of
 from unhang.change.steps import RestartApplication
 from unhang.change.targets import Targets
 from unhang.change.wording import describe
@@ -30,6 +31,7 @@ class StepStatus:
         number: From 1, as in the plan.
         now: Where its object is, as `states.state_of` sees it; `None` if it cannot be looked at.
         drift: What is there is not what the journal led to: somebody else changed it.
+        found: What is there, in words, where it is neither as before nor as planned.
     """
 
     number: int
@@ -37,6 +39,7 @@ class StepStatus:
     progress: Progress
     now: State | None
     drift: bool
+    found: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,8 @@ class Status:
         at: When, ISO 8601.
         restarted: Whether the application was restarted since the last edit of its settings;
             `None` where nothing waits for that.
+        restarted_servers: Steps whose server was started again since, by number from 1: what was
+            not durable is gone with that.
         watched: What the watch after the steps found, if there was one.
     """
 
@@ -63,6 +68,7 @@ class Status:
     at: str
     watched: str
     why_blind: str = ""
+    restarted_servers: tuple[int, ...] = ()
 
     @property
     def clean(self) -> bool:
@@ -81,19 +87,23 @@ def status_of(journal: Journal, targets: Targets | None, why_blind: str = "") ->
         targets: Entered; `None` if they cannot be reached.
         why_blind: The reason then.
     """
-    steps = []
+    steps: list[StepStatus] = []
+    restarted: list[int] = []
     for number, step in enumerate(journal.plan.steps):
         if isinstance(step, RestartApplication):
             continue
         progress = _progress(journal, number)
-        now = None
+        now, found = None, ""
         if targets is not None:
             try:
                 now = state_of(step, targets)
+                found = seen(step, targets) if now == "other" else ""
+                if restarted_since(step, targets, journal.fact(number, "server_started")):
+                    restarted.append(number + 1)
             except UnhangError as error:
                 why_blind = why_blind or error.message
         drift = now is not None and now not in _expected(journal, progress)
-        steps.append(StepStatus(number + 1, describe(step), progress, now, drift))
+        steps.append(StepStatus(number + 1, describe(step), progress, now, drift, found))
     last = journal.entries[-1]
     waits = any(isinstance(s, RestartApplication) and s.required for s in journal.plan.steps)
     return Status(
@@ -107,6 +117,7 @@ def status_of(journal: Journal, targets: Targets | None, why_blind: str = "") ->
         at=str(last["at"]),
         watched=journal.watched,
         why_blind=why_blind,
+        restarted_servers=tuple(restarted),
     )
 
 

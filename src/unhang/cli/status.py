@@ -64,7 +64,7 @@ def _print(found: Status, holder: str | None) -> None:
     for step in found.steps:
         mark = f"[bold red]{_('DRIFT')}[/]" if step.drift else ""
         now = {"before": _("as before"), "after": _("as planned"), "other": _("neither")}
-        seen = now[step.now] if step.now else _("not looked at")
+        seen = step.found or (now[step.now] if step.now else _("not looked at"))
         table.add_row(str(step.number), escape(step.text), _progress(step.progress), seen, mark)
     out.print(table)
     if found.torn:
@@ -73,6 +73,11 @@ def _print(found: Status, holder: str | None) -> None:
         out.print(_("The application was not restarted since its settings were edited."))
     if found.watched:
         out.print(_("Watched after the steps: {what}").format(what=escape(found.watched)))
+    lost = [s for s in found.steps if s.drift and s.number in found.restarted_servers]
+    if lost:
+        numbers = ", ".join(str(step.number) for step in lost)
+        text = _("The server was started again since, and lost step {n}: it was not durable there.")
+        out.print(text.format(n=numbers))
     if found.why_blind:
         out.print(f"[yellow]{_('Not looked at:')}[/] {escape(found.why_blind)}")
     for line in _next(found):
@@ -104,6 +109,10 @@ def _progress(progress: str) -> str:
 def _next(found: Status) -> list[str]:
     """Commands to paste."""
     resume, back = "unhang apply --resume", "unhang rollback"
+    if found.whole == "drifted" and {s.number for s in found.steps if s.drift} <= set(
+        found.restarted_servers
+    ):
+        return [f"{resume}   # {_('sets it again')}", f"{back}   # {_('or back')}"]
     return {
         "not begun": [resume],
         "partly applied": [f"{resume}   # {_('go on')}", f"{back}   # {_('or back')}"],
