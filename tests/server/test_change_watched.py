@@ -15,6 +15,7 @@ from unhang import lab
 from unhang.change import journal as journals
 from unhang.lab import Server
 from unhang.latency import Recorder
+from unhang.monitor.vigil import HarmSeen, Vigil
 
 pytestmark = pytest.mark.slow
 
@@ -122,6 +123,27 @@ def test_a_server_that_is_gone_during_the_watch_is_harm_and_the_rollback_can_be_
     server.start()
     assert project.rollback().code == 6
     assert timeout_of(server) == 28_800
+
+
+def test_the_way_back_waits_for_a_restart_of_its_own(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`--restarted` was said of the way there; workers run with the longer limit now."""
+
+    def harm(*_arguments: object) -> None:
+        raise HarmSeen("made up")
+
+    monkeypatch.setattr(Vigil, "baseline", lambda *_arguments: None)
+    monkeypatch.setattr(Vigil, "watch", harm)
+    server.execute("SET GLOBAL wait_timeout = 60")
+    project = make_project(tmp_path, server, '"CONN_MAX_AGE": 48,')
+    applied = project.apply(project.plan(), "--watch", "1m")
+    assert applied.code == 7, applied
+    assert "must be restarted first" in applied.text
+    assert timeout_of(server) == 300, "the longer of the two, until the application is restarted"
+    assert '"CONN_MAX_AGE": 48,' in project.settings_file.read_text()
+    assert project.rollback().code == 6
+    assert timeout_of(server) == 60
 
 
 def _stop_after_the_change(server: Server) -> None:

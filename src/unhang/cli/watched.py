@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import time
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar, Final
 
@@ -99,6 +100,9 @@ class Watched:
         out.print(_("Rolling back."))
         careful.also = lambda: None
         careful.folder = None
+        # That the application was restarted was said of the way there.
+        restart = replace(walk.around.restart, done=False)
+        walk.around = replace(walk.around, restart=restart)
         with suppress(OSError):  # a full disk must not hinder the way back
             walk.journal.write("watched", verdict=f"rolled back: {self.harm}", seen=vigil.to_json())
         walk.back()
