@@ -88,7 +88,7 @@ class Walk:
         if isinstance(step, RestartApplication):
             if not self.journal.restarted():
                 self._ready(number, step)
-            self._restart(step, f"{number + 1}. ")
+            self._restart(step, f"{number + 1}. {describe(step)}")
             return
         if self._state(number, step) == "after":
             if not self.journal.settled(number):
@@ -124,9 +124,9 @@ class Walk:
             return not restarted_since(step, self.around.targets, started)
         return state == "other"
 
-    def _restart(self, step: RestartApplication, numbered: str = "") -> None:
+    def _restart(self, step: RestartApplication, text: str) -> None:
         if not self.journal.restarted():
-            self.around.person.tell(f"{numbered}{describe(step)}")
+            self.around.person.tell(text)
             do(step, self.around)
             self._write("restarted")
 
@@ -150,12 +150,14 @@ class Walk:
                 with _explained(step):
                     self._back_one(numbers.get(id(step)), step, ordered[position + 1 :])
             except (UnhangError, OSError) as error:
-                failures.append(f"{describe(step)}: {error}")
+                failures.append(f"{describe(step, back=True)}: {error}")
                 if not isinstance(step, WriteOptionFile):
                     # Later steps rely on this one: without it Django's limit might end up above
                     # the server's.
                     rest = ordered[position + 1 :]
-                    failures += [_("not tried: {step}").format(step=describe(s)) for s in rest]
+                    failures += [
+                        _("not tried: {step}").format(step=describe(s, back=True)) for s in rest
+                    ]
                     break
         if failures:
             raise RollbackFailed(
@@ -169,7 +171,7 @@ class Walk:
         if isinstance(step, RestartApplication):
             # Nothing is left to wait for when an earlier attempt came further than this.
             if not later or any(state_of(s, targets) != "after" for s in later):
-                self._restart(step)
+                self._restart(step, describe(step, back=True))
             return
         if number is None:
             raise AssertionError("every step but a restart is one of the plan's")
@@ -183,7 +185,7 @@ class Walk:
         if state == "before" or (state is None and pending):
             self._ready(number, step)
             guard.check(step, targets, restoring=True)
-            self.around.person.tell(describe(step))
+            self.around.person.tell(describe(step, back=True))
             self._write("undo-begun", number)
             do(step, self.around)
         if pending:
@@ -197,7 +199,10 @@ class Walk:
 @contextmanager
 def _explained(step: Step) -> Iterator[None]:
     """A driver's error as one that says what was being done and what to do now."""
-    again = _("The journal knows how far it came: run the same command again, or rollback.")
+    again = _(
+        "The journal knows how far it came: unhang status. Then run the same command again, or "
+        "go the other way: unhang apply --resume, unhang rollback."
+    )
     try:
         yield
     except pymysql.err.MySQLError as error:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from unhang.change.facts import restarted_since
 from unhang.change.journal import Journal
+from unhang.change.states import state_of
 from unhang.change.steps import ChangeParameters, SetVariable, wait_timeout_change
 from unhang.change.targets import Targets
 from unhang.i18n import _
@@ -82,12 +83,14 @@ def draining(journal: Journal, targets: Targets) -> Sequence[Draining]:
 
 
 def drain_of(journal: Journal, targets: Targets, server: str) -> Drain | None:
-    """Which sessions of a server are old; `None` if its `wait_timeout` is not changed."""
+    """Which sessions of a server are old; `None` if its `wait_timeout` is not changed (yet)."""
     for number, step in enumerate(journal.plan.steps):
         change = wait_timeout_change(step)
         if change is None or not isinstance(step, SetVariable | ChangeParameters):
             continue
         if step.server == server:
+            if state_of(step, targets) != "after":
+                return None  # nobody has the new value yet
             over = restarted_since(step, targets, journal.fact(number, "server_started"))
             return Drain(journal.fact(number, "watermark"), change[0], over)
     return None

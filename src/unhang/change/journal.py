@@ -105,6 +105,11 @@ class Journal:
         """Steps that had an effect at any time, undone or not: the way back is ordered by all."""
         return tuple(dict.fromkeys(step for event, step in self._history() if event == "begun"))
 
+    def found_done(self) -> tuple[int, ...]:
+        """Steps that were in effect before we came to them: a rollback leaves them."""
+        skipped = {e["step"] for e in self.entries if e["event"] == "skipped"}
+        return tuple(sorted(skipped - set(self.ever_begun())))
+
     @property
     def torn(self) -> bool:
         """Whether an entry was lost in a crash, now or before."""

@@ -30,7 +30,7 @@ from unhang.change.steps import (
     WriteOptionFile,
 )
 from unhang.errors import Refused, UsageProblem
-from unhang.i18n import _
+from unhang.i18n import _, ngettext
 from unhang.mysql.engine import POOLING
 from unhang.reaper.providers import titled
 from unhang.survey.codec import decode
@@ -317,10 +317,14 @@ def _warnings(survey: Survey, goal: Goal) -> Iterator[str]:
         ).format(target=survey.target)
     waiting = sum(s.seconds > goal.wait_timeout for s in survey.sleepers)
     if waiting:
-        yield _(
-            "{n} sessions of {target} sleep longer than {wait} s now. They keep their old limit "
-            "until they end; code that sleeps that long will find its next connection closed."
-        ).format(n=waiting, target=survey.target, wait=goal.wait_timeout)
+        text = ngettext(
+            "{n} session of {target} has slept for more than {wait} s. It keeps its old limit "
+            "until it ends; code that sleeps that long will find its next connection closed.",
+            "{n} sessions of {target} have slept for more than {wait} s. They keep their old limit "
+            "until they end; code that sleeps that long will find its next connection closed.",
+            waiting,
+        )
+        yield text.format(n=waiting, target=survey.target, wait=goal.wait_timeout)
 
 
 def _more_kept(survey: Survey, goal: Goal) -> Iterator[str]:

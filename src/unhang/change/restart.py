@@ -31,7 +31,7 @@ def restart_application(step: RestartApplication, around: Surroundings) -> None:
         restart.run()
     elif not step.required:
         if not restart.done:
-            person.tell(_("Restart the application soon, so that it reads the new settings."))
+            person.tell(_("Restart the application soon, so that it reads its settings."))
     elif not restart.done and not _is_proven(step, around):
         question = _("Restart the application. Does every worker run with its settings of now?")
         if not person.ask(f"{step.reason}.\n{question}"):

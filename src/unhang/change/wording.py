@@ -32,8 +32,12 @@ def statements(step: SetVariable) -> list[str]:
     return [f"SET PERSIST {name} = {step.after_persisted}", f"SET GLOBAL {name} = {value}"]
 
 
-def describe(step: Step) -> str:
-    """The step in one line."""
+def describe(step: Step, *, back: bool = False) -> str:
+    """The step in one line.
+
+    Args:
+        back: It is one of the way back, and the settings of then are the old ones.
+    """
     if isinstance(step, SetVariable):
         text = _("{server}: {variable} {before} → {after}").format(
             server=step.server, variable=step.variable, before=step.before, after=step.after
@@ -58,6 +62,8 @@ def describe(step: Step) -> str:
         ]
         where = Path(step.path).name if step.path else _("by hand")
         return f"Django {'; '.join(parts)} ({where})"
+    if back:
+        return _("the application runs with the old settings again")
     return _("the application runs with the new settings")
 
 

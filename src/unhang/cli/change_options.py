@@ -132,7 +132,7 @@ def where_it_stands(journal: Journal) -> Iterator[None]:
     except KeyboardInterrupt:
         begun = len(journal.begun())
         text = _(
-            "Interrupted. {n} of {count} steps may be in effect; the journal knows which.\n"
+            "\nInterrupted. {n} of {count} steps may be in effect; the journal knows which.\n"
             "Look: unhang status · go on: unhang apply --resume · back: unhang rollback"
         )
         err.print(escape(text.format(n=begun, count=len(journal.plan.steps))))

@@ -57,7 +57,7 @@ def rollback(
             return
         steps = in_safe_order(journal.plan.steps[n].inverse() for n in journal.ever_begun())
         for number, step in enumerate(steps, 1):
-            out.print(f"[bold]{number}.[/] {escape(describe(step))}")
+            out.print(f"[bold]{number}.[/] {escape(describe(step, back=True))}")
         if not yes:
             require_yes(_("Only 'yes' will be accepted to roll back"))
         with reached(journal.plan, login) as targets:
@@ -67,5 +67,10 @@ def rollback(
             restart = restart_of(restart_command, restarted)
             with where_it_stands(journal):
                 Walk(journal, Surroundings(targets, terminal, restart, careful)).back()
+    left = [describe(journal.plan.steps[number]) for number in journal.found_done()]
+    if left:
+        out.print(_("Left as it is, since it was so before this plan came to it:"))
+        for text in left:
+            out.print(f"- {escape(text)}")
     out.print(f"[green]{_('Rolled back: everything is as it was before.')}[/]")
     raise typer.Exit(ROLLED_BACK)

@@ -96,8 +96,10 @@ def print_verification(result: Verification) -> None:
     )
     out.print(verdict)
     if not result.drained:
-        out.print(_("To end those of them that nobody needs, by the reaper's rules:"))
-        print_paste("unhang reap --drain   # shows; with --execute it ends them")
+        out.print(
+            _("Which of them nobody needs, and what protects the others, by the reaper's rules:")
+        )
+        print_paste("unhang reap --drain   # with --execute it ends the former")
 
 
 def _print_groups(groups: Sequence[DrainingGroup]) -> None:

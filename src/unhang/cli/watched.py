@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 import time
 from contextlib import suppress
 from dataclasses import replace
@@ -15,6 +16,7 @@ from rich.markup import escape
 from unhang.change.apply import Walk
 from unhang.change.control import Careful, check_stop_file, wait_while_paused
 from unhang.change.promotion import CLEAN
+from unhang.change.steps import RestartApplication
 from unhang.change.targets import Targets
 from unhang.cli.output import err, out
 from unhang.errors import UsageProblem
@@ -72,6 +74,7 @@ class Watched:
 
     def _forward(self, walk: Walk, careful: Careful, vigil: Vigil) -> None:
         tell = walk.around.person.tell
+        self._check_restart(walk)
         tell(_("Looking for {n:g} s at how it is now.").format(n=self.baseline))
         vigil.baseline(self.baseline, _Say(_("baseline")))
         for text in vigil.blind():
@@ -94,6 +97,21 @@ class Watched:
             if careful.folder is not None:
                 wait_while_paused(careful.folder, tell, meanwhile=vigil.check)
                 check_stop_file(careful.folder)
+
+    def _check_restart(self, walk: Walk) -> None:
+        """Whether somebody, or something, can restart the application when its turn comes.
+
+        Raises:
+            UsageProblem: Nobody could: the baseline would have been looked at for nothing.
+        """
+        restart, targets = walk.around.restart, walk.around.targets
+        waits = any(isinstance(s, RestartApplication) and s.required for s in targets.plan.steps)
+        can = restart.run or restart.done or sys.stdin.isatty() or targets.processes is not None
+        if waits and not can:
+            raise UsageProblem(
+                _("The plan waits for a restart of the application, which nobody could confirm."),
+                cure=_("Give --restart-command, or --restarted if that is true already."),
+            )
 
     def _back(self, walk: Walk, careful: Careful, vigil: Vigil) -> None:
         err.print(f"[bold red]{_('Worse than before:')}[/] {escape(self.harm)}")
@@ -118,7 +136,7 @@ class _Say:
         self._next = time.monotonic() + _SAY_SECONDS
 
     def __call__(self, left: float) -> None:
-        if time.monotonic() >= self._next:
+        if time.monotonic() >= self._next and left >= 1:
             self._next += _SAY_SECONDS
             text = _("{what}: {left:.0f} s left").format(what=self._what, left=left)
             err.print(escape(text), style="dim")

@@ -127,16 +127,13 @@ class Vigil:
             raise HarmSeen("; ".join(dict.fromkeys(worse)))
 
     def blind(self) -> Sequence[str]:
-        """What cannot be judged, or only slowly, and why; each once."""
+        """What cannot be judged, or only slowly: metrics with one reason together."""
+        by_reason: dict[str, dict[str, None]] = {}
         with self._lock:
-            return list(
-                dict.fromkeys(
-                    f"{name_of(one.metric)}: {one.reason}"
-                    for lookout in self._lookouts
-                    if lookout.canary
-                    for one in lookout.canary.blind
-                )
-            )
+            for lookout in self._lookouts:
+                for one in lookout.canary.blind if lookout.canary else ():
+                    by_reason.setdefault(one.reason, {})[name_of(one.metric)] = None
+        return [f"{', '.join(names)}: {reason}" for reason, names in by_reason.items()]
 
     def to_json(self) -> dict[str, Any]:
         """What was seen, by server."""
