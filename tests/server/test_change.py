@@ -15,15 +15,21 @@ from typing import Any
 import pytest
 
 from support import apply_and_die
-from support.projects import PASSWORD, Project, make_project, run_unhang
-from support.walks import plan_for
+from support.projects import PASSWORD, RESTARTED, Project, make_project, run_unhang
+from support.walks import Nobody, plan_for
 from unhang import lab
 from unhang.change import journal as journals
+from unhang.change import plan as plans
 from unhang.change import restart
+from unhang.change import targets as reaching
+from unhang.change.apply import Walk
 from unhang.change.hold import exclusive
 from unhang.change.option_file import DROP_IN
+from unhang.change.steps import EditSettings
+from unhang.change.surroundings import Restart, Surroundings
 from unhang.lab import Server
 from unhang.reaper.policy import UNKNOWNS
+from unhang.survey import login as logins
 
 Values = dict[str, Any]
 
@@ -460,7 +466,7 @@ def test_settings_that_no_longer_load_are_put_back_all_the_same(
     before = project.settings_file.read_bytes()
     assert project.apply(project.plan()).code == 0
     (project.directory / "conf" / "__init__.py").write_text("raise RuntimeError('broken')\n")
-    login = project.unhang("rollback", "--yes", "--restarted", "--login", project.login)
+    login = project.unhang("rollback", "--yes", *RESTARTED, "--login", project.login)
     assert login.code != 0, "without settings nobody knows the server's address"
     (project.directory / "conf" / "__init__.py").write_text("")
     assert project.rollback().code == 6
@@ -560,7 +566,7 @@ def test_what_is_to_be_copied_is_not_broken_to_fit_the_terminal(
     text = server.option_file.read_text()
     server.option_file.write_text(text.replace("!includedir", "# includedir"))
     plan = project.plan()
-    arguments = ("apply", plan, "--yes", "--restarted", "--login", project.login)
+    arguments = ("apply", plan, "--yes", *RESTARTED, "--login", project.login)
     applied = run_unhang(*arguments, cwd=project.directory, COLUMNS="40")
     assert applied.code == 0
     lines = applied.out.splitlines()
@@ -588,7 +594,7 @@ def test_no_password_is_written_or_printed_anywhere(server: Server, project: Pro
     printed = [
         project.unhang("diagnose", "--login", login, "--format", "json"),
         project.unhang("plan", "--login", login, "-o", file),
-        project.unhang("apply", file, "--yes", "--restarted", "--login", login),
+        project.unhang("apply", file, "--yes", *RESTARTED, "--login", login),
         project.unhang("verify", "--login", login),
         project.unhang("rollback", "--yes", "--login", login),
     ]
@@ -786,7 +792,7 @@ def test_a_managed_service_is_waited_for_and_verified_like_any_other(
     server.execute("SET GLOBAL interactive_timeout = 300")
     with server.connect() as fresh:
         assert project.unhang("status", "--login", project.login).code == 1
-        arguments = ("apply", "--resume", "--yes", "--restarted", "--login", project.login)
+        arguments = ("apply", "--resume", "--yes", *RESTARTED, "--login", project.login)
         assert project.unhang(*arguments).code == 0
         verified = project.unhang("verify", "--login", project.login)
         assert "wait_timeout of a new connection 300 s 300 s ok" in verified.text
@@ -848,8 +854,123 @@ def test_what_a_restart_of_the_server_took_can_be_set_again(
     assert status.code == 1
     assert "The server was started again since, and lost step" in status.text
     assert "unhang apply --resume # sets it again" in status.text
-    again = project.unhang("apply", "--resume", "--yes", "--restarted", *login)
+    again = project.unhang("apply", "--resume", "--yes", *RESTARTED, *login)
     assert again.code == 0, again
     assert timeout_of(server) == 300
     assert project.rollback().code == 6
+    assert timeout_of(server) == 28_800
+
+
+def test_a_colleague_who_sets_something_while_apply_waits_is_not_overwritten(
+    server: Server, project: Project
+) -> None:
+    """The restart question may stand there for an hour."""
+    plan = project.plan()
+    colleague = project.directory / "colleague.py"
+    colleague.write_text(
+        "import pymysql\n"
+        f"c = pymysql.connect(host={server.host!r}, port={server.port}, user='root')\n"
+        "c.cursor().execute('SET GLOBAL wait_timeout = 5000')\n"
+        "c.close()\n"
+    )
+    command = ("--restart-command", f"{sys.executable} {colleague}")
+    refused = project.apply(plan, *command, restarted=False)
+    assert refused.code == 5, refused
+    assert "but now: 5000" in refused.text
+    assert timeout_of(server) == 5000
+
+
+def test_that_it_was_restarted_cannot_be_said_before_the_settings_are_edited(
+    server: Server, project: Project
+) -> None:
+    login = ("--yes", "--restarted", "--login", project.login)
+    plan = project.plan()
+    assert project.unhang("apply", plan, *login).code == 5
+    assert timeout_of(server) == 28_800
+    assert project.unhang("apply", "--resume", *login).code == 0
+    assert timeout_of(server) == 300
+
+
+def test_an_edit_without_effect_whose_taking_back_was_cut_off_is_taken_back(
+    server: Server, project: Project
+) -> None:
+    with project.settings_file.open("a") as file:
+        file.write('globals()["DATABASES"]["default"]["CONN_MAX_AGE"] = 0\n')
+    before = project.settings_file.read_bytes()
+    plan = project.plan()
+    loaded = plans.load(Path(plan))
+    number, step = next((n, s) for n, s in enumerate(loaded.steps) if isinstance(s, EditSettings))
+    assert step.patch is not None
+    # As kill -9 leaves it between the edit and its being taken back.
+    journals.open_for(loaded, project.directory / ".unhang").write("begun", number)
+    project.settings_file.write_text(step.patch.applied_to(before.decode()))
+    assert project.rollback().code == 6
+    assert project.settings_file.read_bytes() == before
+
+
+def test_a_rollback_of_nothing_says_so_and_changes_nothing(
+    server: Server, project: Project
+) -> None:
+    plan = project.plan()
+    assert project.apply(plan).code == 0
+    elsewhere = ("--state-dir", str(project.directory / "elsewhere"))
+    assert project.apply(plan, *elsewhere).code == 0, "everything is done already"
+    nothing = project.rollback(*elsewhere)
+    assert nothing.code == 0
+    assert "Nothing of the plan" in nothing.text
+    assert "Left as it is, since it was so before" in nothing.text
+    assert timeout_of(server) == 300
+
+
+def test_mysql_goes_back_to_a_persisted_value_that_never_runs(tmp_path: Path) -> None:
+    if "mysql97" not in lab.available_engines():
+        pytest.skip("no mysql97 server here: make servers")
+    with lab.server("mysql97") as server:
+        server.execute("SET PERSIST wait_timeout = 100")
+        server.execute("SET GLOBAL wait_timeout = 28800")
+        project = make_project(tmp_path, server)
+        before = state(server, project)
+        assert project.apply(project.plan()).code == 0
+        server.execute("SET GLOBAL general_log = 1, log_output = 'TABLE'")
+        assert project.rollback().code == 6
+        assert state(server, project) == before
+        log = server.execute(
+            "SELECT CONVERT(argument USING utf8mb4) AS said FROM mysql.general_log"
+            " WHERE argument LIKE 'SET PERSIST%wait_timeout%' AND command_type = 'Query'"
+        )
+        said = [row["said"] for row in log]
+        assert said == ["SET PERSIST_ONLY wait_timeout = 100"]
+
+
+def test_a_drop_in_that_was_edited_since_keeps_django_below_it(
+    server: Server, project: Project
+) -> None:
+    text = project.settings_file.read_text().replace(
+        '        "PORT"', '        "CONN_MAX_AGE": 3600,\n        "PORT"'
+    )
+    project.settings_file.write_text(text)
+    assert project.apply(project.plan()).code == 0
+    drop_in = server.option_dir / DROP_IN
+    drop_in.write_text("# mine\n" + drop_in.read_text())
+    failed = project.rollback()
+    assert failed.code == 7
+    assert '"CONN_MAX_AGE": 280' in project.settings_file.read_text(), "the file still says 300"
+
+
+@pytest.mark.parametrize("kill", [False, True])
+def test_the_way_back_survives_a_connection_that_was_closed_meanwhile(
+    server: Server, project: Project, kill: bool
+) -> None:
+    plan = project.plan()
+    loaded = plans.load(Path(plan))
+    with reaching.Targets(loaded, logins.parse(project.login)) as targets:
+        journal = journals.open_for(loaded, project.directory / ".unhang")
+        around = Surroundings(targets, Nobody(), Restart(run=lambda: None))
+        Walk(journal, around).forward()
+        (connection,) = targets.connections.values()
+        if kill:
+            server.execute(f"KILL {connection.thread_id()}")  # type: ignore[no-untyped-call]
+        else:
+            server.restart()
+        Walk(journal, around).back()
     assert timeout_of(server) == 28_800

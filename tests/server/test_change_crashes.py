@@ -23,7 +23,7 @@ import pytest
 
 from support import walks
 from support.kill_points import dies_at
-from support.projects import Project, make_project
+from support.projects import RESTARTED, Project, make_project
 from support.walks import Nobody, plan_for, walk
 from unhang import lab
 from unhang.change import journal as journals
@@ -286,12 +286,14 @@ def test_a_connection_that_is_lost_between_two_steps_is_said_and_can_be_resumed(
                 (connection,) = self.targets.connections.values()
                 server.execute(f"KILL {connection.thread_id()}")
 
+        def restarted(self) -> None: ...
+
     killing = Killing()
     loaded = plans.load(plan)
     with Targets(loaded, logins.parse(project.login)) as targets:
         killing.targets = targets  # type: ignore[attr-defined]
         journal = journals.open_for(loaded, project.directory / ".unhang")
-        around = Surroundings(targets, Nobody(), Restart(done=True), killing)
+        around = Surroundings(targets, Nobody(), Restart(run=lambda: None), killing)
         with pytest.raises(UnhangError, match="was lost during"):
             Walk(journal, around).forward()
     check_truth(project, plan)
@@ -369,7 +371,7 @@ def in_background(project: Project, plan: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         [
             *(sys.executable, "-m", "unhang", "apply", plan),
-            *("--yes", "--restarted", "--login", project.login),
+            *("--yes", *RESTARTED, "--login", project.login),
         ],
         cwd=project.directory,
         stdin=subprocess.DEVNULL,
@@ -403,14 +405,14 @@ def test_a_stop_file_ends_it_between_two_steps(server: Server, project: Project)
     with exclusive(folder, "ann") as hold, Targets(loaded, logins.parse(project.login)) as targets:
         journal = journals.open_for(loaded, folder)
         careful = Careful(hold, Lead(targets.connections), folder, lambda _text: None)
-        around = Surroundings(targets, Stopping(), Restart(done=True), careful)
-        with pytest.raises(Refused, match=r"apply\.stop is there"):
+        around = Surroundings(targets, Stopping(), Restart(run=lambda: None), careful)
+        with pytest.raises(NotVerified, match=r"apply\.stop is there"):
             Walk(journal, around).forward()
     assert journal.settled(0)
     assert not journal.settled(1)
     assert server.execute("SELECT @@global.wait_timeout AS v")[0]["v"] == 28_800
     stop.unlink()
-    resumed = project.unhang("apply", "--resume", "--yes", "--restarted", "--login", project.login)
+    resumed = project.unhang("apply", "--resume", "--yes", *RESTARTED, "--login", project.login)
     assert resumed.code == 0, resumed
     assert server.execute("SELECT @@global.wait_timeout AS v")[0]["v"] == 300
 
@@ -440,7 +442,7 @@ def test_status_says_how_far_it_is_who_drifted_and_what_to_do(
     assert "applied in part" in part.text
     assert "was not restarted since its settings were edited" in part.text
     assert "unhang apply --resume" in part.text
-    resumed = project.unhang("apply", "--resume", "--yes", "--restarted", *login)
+    resumed = project.unhang("apply", "--resume", "--yes", *RESTARTED, *login)
     assert resumed.code == 0, resumed
     whole = project.unhang("status", *login, "--format", "json")
     assert whole.code == 0

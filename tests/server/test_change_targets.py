@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from support.projects import PASSWORD, Project, Ran, call_unhang, make_project
+from support.projects import PASSWORD, RESTARTED, Project, Ran, call_unhang, make_project
 from unhang import lab
 from unhang.change import journal as journals
+from unhang.change import plan as plans
 from unhang.cli import watched
 from unhang.lab import Server
 
@@ -95,21 +96,21 @@ def watched_for_a_moment(monkeypatch: pytest.MonkeyPatch, verdict: str = "nothin
 
 def test_a_group_is_changed_at_once_and_back(fleet: Fleet) -> None:
     plan = fleet.plan("--group", "production", "--wait-timeout", "120")
-    applied = fleet.unhang("apply", str(plan), "--yes", "--restarted", "--force", "no staging yet")
+    applied = fleet.unhang("apply", str(plan), "--yes", *RESTARTED, "--force", "no staging yet")
     assert applied.code == 0, applied
     assert (timeout_of(fleet.primary), timeout_of(fleet.replica)) == (120, 120)
     assert timeout_of(fleet.staging) == 28_800
     status = fleet.unhang("status")
     assert status.code == 0, status
     assert "primary: wait_timeout 28800 → 120" in status.text
-    assert fleet.unhang("rollback", "--yes", "--restarted").code == 6
+    assert fleet.unhang("rollback", "--yes", *RESTARTED).code == 6
     assert (timeout_of(fleet.primary), timeout_of(fleet.replica)) == (28_800, 28_800)
 
 
 def test_production_asks_for_a_plan_that_went_through_staging(
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    apply = ("apply", "--yes", "--restarted")
+    apply = ("apply", "--yes", *RESTARTED)
     direct = fleet.plan("--group", "production")
     refused = fleet.unhang(*apply, str(direct))
     assert refused.code == 4
@@ -128,7 +129,7 @@ def test_production_asks_for_a_plan_that_went_through_staging(
     late = fleet.unhang(*apply, str(first), "--watch", "10m")
     assert late.code == 4
     assert "nothing to compare with" in late.text
-    assert fleet.unhang("rollback", "--yes", "--restarted").code == 6
+    assert fleet.unhang("rollback", "--yes", *RESTARTED).code == 6
     assert "was rolled back" in fleet.unhang(*apply, str(early)).text
 
     again = fleet.plan("--group", "staging", "--wait-timeout", "200")
@@ -140,11 +141,18 @@ def test_production_asks_for_a_plan_that_went_through_staging(
     assert {timeout_of(s) for s in (fleet.staging, fleet.primary, fleet.replica)} == {200}
     mixed = fleet.unhang("plan", "--group", "production", "--promote", str(again), "--pool")
     assert mixed.code == 2
+    both = ("--promote", str(first), "--promote", str(again))
+    different = fleet.unhang("plan", "--group", "production", *both)
+    assert different.code == 2
+    assert "are different changes" in different.text
+    twice = ("--promote", str(again), "--promote", str(again), "--format", "json")
+    found = fleet.unhang("plan", "--group", "production", *twice).json()["plan"]
+    assert found["promoted_from"] == [plans.load(again).id]
 
 
 def test_who_overrules_it_says_why_and_that_is_kept(fleet: Fleet) -> None:
     plan = fleet.plan("--group", "production")
-    apply = ("apply", str(plan), "--yes", "--restarted", "--force")
+    apply = ("apply", str(plan), "--yes", *RESTARTED, "--force")
     assert fleet.unhang(*apply, "").code == 2
     done = fleet.unhang(*apply, "incident 4711, staging is down")
     assert done.code == 0, done
@@ -182,11 +190,11 @@ def test_no_secret_is_written_printed_or_logged(
         plan = fleet.directory / f"plan-{group}.json"
         printed.append(fleet.unhang("plan", "--group", group, "-o", str(plan)))
         for verb in (
-            ("apply", str(plan), "--yes", "--restarted", "--force", "for the test"),
+            ("apply", str(plan), "--yes", *RESTARTED, "--force", "for the test"),
             ("status", str(plan)),
             ("verify", str(plan), "--format", "json"),
             ("status", str(plan), "--format", "json"),
-            ("rollback", str(plan), "--yes", "--restarted"),
+            ("rollback", str(plan), "--yes", *RESTARTED),
         ):
             printed += [fleet.unhang(*verb)]
     monkeypatch.setitem(os.environ, "REPLICA_DSN", fleet.replica.dsn("dba", SECRET + "wrong"))

@@ -17,6 +17,8 @@ from unhang.cli import main
 from unhang.lab import Server
 
 PASSWORD = "50%/of:all@café"  # everything that a DSN or a settings file can stumble over
+RESTARTED = ("--restart-command", "true")
+"""Where no application runs, this restarts it."""
 _MANAGE = """
 import os, sys
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "conf.settings")
@@ -89,12 +91,12 @@ class Project:
 
     def apply(self, plan: str, *arguments: str, restarted: bool = True) -> Ran:
         """Apply it as the administrator, without asking; the application counts as restarted."""
-        word = ["--restarted"] if restarted else []
+        word = [*RESTARTED] if restarted else []
         return self.unhang("apply", plan, "--yes", "--login", self.login, *word, *arguments)
 
     def rollback(self, *arguments: str, restarted: bool = True) -> Ran:
         """Roll back the last one."""
-        word = ["--restarted"] if restarted else []
+        word = [*RESTARTED] if restarted else []
         return self.unhang("rollback", "--yes", "--login", self.login, *word, *arguments)
 
 

@@ -18,7 +18,7 @@ from unhang.change.steps import (
     Step,
     WriteOptionFile,
 )
-from unhang.change.surroundings import Person, Surroundings
+from unhang.change.surroundings import Surroundings
 from unhang.change.targets import Targets
 from unhang.change.wording import statements
 from unhang.errors import NotVerified, UsageProblem
@@ -40,7 +40,7 @@ def do(step: Step, around: Surroundings) -> dict[str, Any]:
     if isinstance(step, ChangeParameters):
         return _wait_for_parameters(step, around)
     if isinstance(step, WriteOptionFile):
-        _write_option_file(step, around.person)
+        _write_option_file(step, around)
     elif isinstance(step, EditSettings):
         _edit_settings(step, around)
     else:
@@ -73,7 +73,8 @@ def _wait_for_parameters(step: ChangeParameters, around: Surroundings) -> dict[s
     return facts_of(step, around.targets)
 
 
-def _write_option_file(step: WriteOptionFile, person: Person) -> None:
+def _write_option_file(step: WriteOptionFile, around: Surroundings) -> None:
+    person = around.person
     if step.path is None:
         if step.after is None:
             text = _("If you put {name} on the server, delete it there, as root:")
@@ -83,9 +84,35 @@ def _write_option_file(step: WriteOptionFile, person: Person) -> None:
             text = _("Only somebody on the server's machine can do this, as root:")
             person.tell(text)
             person.show(option_file.placement(step.likely_folder, step.after))
+        _wait_for_file(step, around)
         return
     data = None if step.after is None else step.after.encode("utf-8", "surrogateescape")
     replace_file(Path(step.path), data)
+
+
+def _wait_for_file(step: WriteOptionFile, around: Surroundings) -> None:
+    """Django must not be given a longer limit while the next restart of the server would bring
+    its shorter one back. On the way back nothing may wait: what is left to do is said."""
+    if not step.raises or around.back or around.by_hand_done:
+        return
+    if not around.person.ask(_("Is it done? It cannot be seen from here.")):
+        raise NotVerified(
+            _("The option file is not in place yet, as far as anybody said."),
+            cure=_("Put it there, then go on: unhang apply --resume --by-hand-done"),
+        )
+
+
+def take_back_without_effect(step: EditSettings, targets: Targets) -> None:
+    """Put a settings file back that holds our edit, though the edit has no effect.
+
+    Nothing is done when the file is anything but what our edit made of it.
+    """
+    if step.path is None or step.patch is None:
+        return
+    path = Path(step.path)
+    source = read_source(path)
+    if step.patch.state_of(source) == "after" and effect_of(step, targets) == "before":
+        replace_file(path, to_bytes(step.patch.inverse().applied_to(source)))
 
 
 def _edit_settings(step: EditSettings, around: Surroundings) -> None:

@@ -9,19 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pymysql
 
 from unhang.change import guard
-from unhang.change.actions import do
+from unhang.change.actions import do, take_back_without_effect
 from unhang.change.facts import facts_of, restarted_since
 from unhang.change.files import clean_up
 from unhang.change.journal import Event, Journal
 from unhang.change.order import in_safe_order
-from unhang.change.states import seen, state_of
+from unhang.change.states import State, seen, state_of
 from unhang.change.steps import (
+    ChangeParameters,
     EditSettings,
     RestartApplication,
     SetVariable,
@@ -34,6 +36,7 @@ from unhang.errors import (
     CannotConnect,
     NotPermitted,
     NotVerified,
+    Refused,
     RollbackFailed,
     StalePlan,
     UnhangError,
@@ -59,30 +62,40 @@ class Walk:
         self.journal = journal
         self.around = around
         self._after_entry = after_entry
+        self._begun_here = False
+        self._edited_here = False
 
     def forward(self) -> None:
         """Do what is not done yet.
 
         Raises:
             StalePlan: A target is neither as it was nor as it shall be; nothing was touched.
-            NotVerified: A step had no effect, or a person has to act first; run it again then.
-            Refused: A step would not be safe as things are now.
+            NotVerified: A step had no effect, a person has to act first, or something came up after
+                the first step; run it again then.
+            Refused: A step would not be safe as things are now; nothing was touched.
         """
+        self.around.targets.refresh()
         self._clean_up()
         stale = []
         for number, step in enumerate(self.journal.plan.steps):
             with _explained(step):
+                self._take_back_half_an_edit(number, step)
                 if self._is_stale(number, step):
-                    now = seen(step, self.around.targets)
-                    stale.append(_("{step}, but now: {now}").format(step=describe(step), now=now))
+                    stale.append(self._stale_text(step))
         if stale:
             raise StalePlan(
                 _("The plan is stale: what it would change is no longer as it was."),
                 cure="\n".join([*(f"- {text}" for text in stale), _("Make a new plan.")]),
             )
         for number, step in enumerate(self.journal.plan.steps):
-            with _explained(step):
-                self._forward_one(number, step)
+            try:
+                with _explained(step):
+                    self._forward_one(number, step)
+            except Refused as refused:
+                if not self._begun_here:
+                    raise
+                # Its exit code says that nothing was changed.
+                raise NotVerified(refused.message, cure=refused.cure) from None
 
     def _forward_one(self, number: int, step: Step) -> None:
         if isinstance(step, RestartApplication):
@@ -90,22 +103,43 @@ class Walk:
                 self._ready(number, step)
             self._restart(step, f"{number + 1}. {describe(step)}")
             return
-        if self._state(number, step) == "after":
-            if not self.journal.settled(number):
-                # Begun means that a crash came between the deed and its entry.
-                event: Event = "done" if number in self.journal.begun() else "skipped"
-                self._write(event, number, **facts_of(step, self.around.targets))
+        if self._is_done(number, step):
             return
         self._ready(number, step)
+        # That may have waited for long: what was looked at before is looked at again.
+        if self._is_done(number, step):
+            return
+        if self._is_stale(number, step):
+            raise StalePlan(self._stale_text(step), cure=_("Make a new plan, or roll back."))
         guard.check(step, self.around.targets, restoring=False)
         self.around.person.tell(f"{number + 1}. {describe(step)}")
         self._write("begun", number)
+        self._begun_here = True
         facts = do(step, self.around)
+        self._edited_here |= isinstance(step, EditSettings)
         self._write("done", number, **facts)
+
+    def _is_done(self, number: int, step: Step) -> bool:
+        if self._state(number, step) != "after":
+            return False
+        if not self.journal.settled(number):
+            # Begun means that a crash came between the deed and its entry.
+            event: Event = "done" if number in self.journal.begun() else "skipped"
+            self._write(event, number, **facts_of(step, self.around.targets))
+        return True
 
     def _state(self, number: int, step: Step) -> str:
         now = state_of(step, self.around.targets, exact_file=True)
         return now or ("after" if self.journal.settled(number) else "before")
+
+    def _take_back_half_an_edit(self, number: int, step: Step) -> None:
+        """A crash came between an edit that had no effect and its being taken back."""
+        if (
+            isinstance(step, EditSettings)
+            and number in self.journal.begun()
+            and not self.journal.settled(number)
+        ):
+            take_back_without_effect(step, self.around.targets)
 
     def _clean_up(self) -> None:
         for step in self.journal.plan.steps:
@@ -113,6 +147,7 @@ class Walk:
                 clean_up(Path(step.path))
 
     def _ready(self, number: int, step: Step) -> None:
+        self.around.targets.refresh()
         self.around.control.before(number, len(self.journal.plan.steps), describe(step))
 
     def _is_stale(self, number: int, step: Step) -> bool:
@@ -124,11 +159,21 @@ class Walk:
             return not restarted_since(step, self.around.targets, started)
         return state == "other"
 
+    def _stale_text(self, step: Step) -> str:
+        now = seen(step, self.around.targets)
+        return _("{step}, but now: {now}").format(step=describe(step), now=now)
+
     def _restart(self, step: RestartApplication, text: str) -> None:
-        if not self.journal.restarted():
-            self.around.person.tell(text)
-            do(step, self.around)
-            self._write("restarted")
+        if self.journal.restarted():
+            return
+        self.around.person.tell(text)
+        around = self.around
+        if self._edited_here and around.restart.done:
+            # Said before the settings were edited, it cannot be true of what they say now.
+            around = replace(around, restart=replace(around.restart, done=False))
+        do(step, around)
+        self._write("restarted")
+        self.around.control.restarted()
 
     def back(self) -> None:
         """Undo every step that may have had an effect, in the safe order of the way back.
@@ -140,24 +185,21 @@ class Walk:
             RollbackFailed: Something could not be undone, or was changed by somebody else and is
                 left alone. The message names it; going on would not have been safe.
         """
+        self.around = replace(self.around, back=True)
         self._clean_up()
         undo = [(n, self.journal.plan.steps[n].inverse()) for n in self.journal.ever_begun()]
         numbers = {id(step): number for number, step in undo}
-        ordered = in_safe_order(step for _number, step in undo)
+        ordered = in_safe_order((step for _number, step in undo), back=True)
         failures: list[str] = []
         for position, step in enumerate(ordered):
             try:
                 with _explained(step):
                     self._back_one(numbers.get(id(step)), step, ordered[position + 1 :])
             except (UnhangError, OSError) as error:
-                failures.append(f"{describe(step, back=True)}: {error}")
-                if not isinstance(step, WriteOptionFile):
-                    # Later steps rely on this one: without it Django's limit might end up above
-                    # the server's.
+                failures.append(f"{describe(step)}: {error}")
+                if not self._may_go_on_without(step):
                     rest = ordered[position + 1 :]
-                    failures += [
-                        _("not tried: {step}").format(step=describe(s, back=True)) for s in rest
-                    ]
+                    failures += [_("not tried: {step}").format(step=describe(s)) for s in rest]
                     break
         if failures:
             raise RollbackFailed(
@@ -166,30 +208,52 @@ class Walk:
             )
         self._write("rolled-back")
 
+    def _may_go_on_without(self, step: Step) -> bool:
+        """Whether Django's limit stays below the server's though this step was not undone."""
+        if isinstance(step, WriteOptionFile) and not step.raises:
+            return True
+        if isinstance(step, SetVariable | ChangeParameters | WriteOptionFile):
+            # Nothing of Django is on that server: the others do not rely on it.
+            return not any(s.aliases for s in self.journal.plan.servers if s.name == step.server)
+        return False
+
     def _back_one(self, number: int | None, step: Step, later: tuple[Step, ...]) -> None:
         targets = self.around.targets
         if isinstance(step, RestartApplication):
             # Nothing is left to wait for when an earlier attempt came further than this.
             if not later or any(state_of(s, targets) != "after" for s in later):
-                self._restart(step, describe(step, back=True))
+                self._restart(step, describe(step))
             return
         if number is None:
             raise AssertionError("every step but a restart is one of the plan's")
-        state = state_of(step, targets)
-        if state == "other":
-            now = seen(step, targets)
-            text = _("somebody changed it meanwhile, to {now}; it is left as it is").format(now=now)
-            how = "; ".join(statements(step)) if isinstance(step, SetVariable) else ""
-            raise StalePlan(text, cure=how and _("If it shall go back: {sql}").format(sql=how))
+        targets.refresh(step)
+        state = self._state_on_the_way_back(step)
         pending = number in self.journal.begun()
         if state == "before" or (state is None and pending):
             self._ready(number, step)
+            state = self._state_on_the_way_back(step)
+        if state == "before" or (state is None and pending):
             guard.check(step, targets, restoring=True)
-            self.around.person.tell(describe(step, back=True))
+            self.around.person.tell(describe(step))
             self._write("undo-begun", number)
             do(step, self.around)
+            self._edited_here |= isinstance(step, EditSettings)
         if pending:
             self._write("undone", number)
+
+    def _state_on_the_way_back(self, step: Step) -> State | None:
+        """Where it is.
+
+        Raises:
+            StalePlan: Somebody else changed it.
+        """
+        state = state_of(step, self.around.targets)
+        if state != "other":
+            return state
+        now = seen(step, self.around.targets)
+        text = _("somebody changed it meanwhile, to {now}; it is left as it is").format(now=now)
+        how = "; ".join(statements(step)) if isinstance(step, SetVariable) else ""
+        raise StalePlan(text, cure=how and _("If it shall go back: {sql}").format(sql=how))
 
     def _write(self, event: Event, number: int | None = None, **facts: Any) -> None:
         self.journal.write(event, number, **facts)

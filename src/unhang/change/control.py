@@ -32,11 +32,16 @@ class Control(Protocol):
             UnhangError: It must not be done.
         """
 
+    def restarted(self) -> None:
+        """The application was restarted just now."""
+
 
 class Freely:
     """Nothing holds it up."""
 
     def before(self, number: int, count: int, text: str) -> None: ...
+
+    def restarted(self) -> None: ...
 
 
 @dataclass(slots=True)
@@ -48,6 +53,7 @@ class Careful:
             leads to where everything was before, and half of it is nowhere.
         tell: Says why nothing happens.
         also: Asked last, again and again while it is paused.
+        on_restart: Called when the application was restarted.
     """
 
     hold: Hold
@@ -56,6 +62,10 @@ class Careful:
     tell: Callable[[str], None]
     also: Callable[[], None] = lambda: None
     sleep: Callable[[float], None] = time.sleep
+    on_restart: Callable[[], None] = lambda: None
+
+    def restarted(self) -> None:
+        self.on_restart()
 
     def before(self, number: int, count: int, text: str) -> None:
         """Obey the files, keep the lead, and say where we are."""
@@ -66,6 +76,11 @@ class Careful:
             check_stop_file(self.folder)
         self.lead.at(number)
         self.also()
+
+
+def pause_file(folder: Path) -> Path:
+    """The file that holds up whatever is applied from a state folder."""
+    return folder / PAUSE_FILE
 
 
 def check_stop_file(folder: Path) -> None:
@@ -89,15 +104,15 @@ def wait_while_paused(
     meanwhile: Callable[[], None] = lambda: None,
 ) -> None:
     """Return when nobody wants a pause, or the stop file is there."""
-    path = folder / PAUSE_FILE
+    path = pause_file(folder)
     if not path.exists():
         return
     try:
         who = path.read_text(encoding="utf-8").strip()
     except OSError:
         who = ""
-    text = _("Paused{who}. Go on with: unhang apply --continue")
-    tell(text.format(who=f" ({who})" if who else ""))
+    text = _("Paused{who} by {path}. Go on with: unhang apply --continue")
+    tell(text.format(who=f" ({who})" if who else "", path=path))
     while path.exists() and not (folder / STOP_FILE).exists():
         meanwhile()
         sleep(_POLL_SECONDS)
@@ -107,14 +122,14 @@ def wait_while_paused(
 def pause(folder: Path, who: str) -> Path:
     """Hold up whatever is applied from this folder before its next step."""
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / PAUSE_FILE
+    path = pause_file(folder)
     path.write_text(f"{who}\n", encoding="utf-8")
     return path
 
 
 def go_on(folder: Path) -> bool:
     """End a pause; whether there was one."""
-    path = folder / PAUSE_FILE
+    path = pause_file(folder)
     existed = path.exists()
     path.unlink(missing_ok=True)
     return existed

@@ -37,7 +37,12 @@ def exclusive(state_dir: Path, who: str) -> Iterator[Hold]:
         Refused: Somebody else holds it; the message names them and their step.
     """
     state_dir.mkdir(parents=True, exist_ok=True)
-    with (state_dir / "lock").open("a+", encoding="utf-8") as lock:
+    try:
+        opened = (state_dir / "lock").open("a+", encoding="utf-8")
+    except PermissionError:
+        _refuse_other_users_folder(state_dir)
+        raise
+    with opened as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -48,6 +53,13 @@ def exclusive(state_dir: Path, who: str) -> Iterator[Hold]:
         hold.at("")
         yield hold
         lock.truncate(0)
+
+
+def _refuse_other_users_folder(state_dir: Path) -> None:
+    holder = holder_of(state_dir)
+    if holder is not None:
+        message = _("A change is being made here already, by {holder}.")
+        raise Refused(message.format(holder=holder))
 
 
 def holder_of(state_dir: Path) -> str | None:

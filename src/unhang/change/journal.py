@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,11 +32,13 @@ Event = Literal[
     "undone",
     "rolled-back",
     "torn",
+    "watch-begun",
     "watched",
     "forced",
 ]
-"""`torn`: the entry after the one before was cut off by a crash, whatever it was. `watched`: what
-the watch after the steps found. `forced`: somebody overruled a rule, with their reason."""
+"""`torn`: the entry after the one before was cut off by a crash, whatever it was. `watch-begun`,
+`watched`: the watch after the steps, and what it found. `forced`: somebody overruled a rule, with
+their reason."""
 
 _FOLDER: Final = "journal"
 
@@ -164,9 +165,21 @@ class Journal:
 
     @property
     def watched(self) -> str:
-        """The verdict of the last watch after the steps; empty if there was none."""
-        verdicts = [str(e["verdict"]) for e in self.entries if e["event"] == "watched"]
-        return verdicts[-1] if verdicts else ""
+        """The verdict of the last watch after the steps; empty if there was none, or it did not
+        end."""
+        told = [e for e in self.entries if e["event"] in ("watch-begun", "watched")]
+        return str(told[-1].get("verdict", "")) if told else ""
+
+    @property
+    def watch_is_open(self) -> bool:
+        """Whether a watch was begun that did not end: nobody knows what it would have found."""
+        told = [e["event"] for e in self.entries if e["event"] in ("watch-begun", "watched")]
+        return told[-1:] == ["watch-begun"]
+
+    @property
+    def forced(self) -> bool:
+        """Whether somebody overruled what comes first, with a reason."""
+        return any(entry["event"] == "forced" for entry in self.entries)
 
     @property
     def rolled_back(self) -> bool:
@@ -219,6 +232,12 @@ def path_for(plan_id: str, state_dir: Path) -> Path:
     return state_dir / _FOLDER / f"{plan_id}.jsonl"
 
 
+def was_forced(plan: Plan, state_dir: Path) -> bool:
+    """Whether a plan was begun with a reason for leaving out what comes first."""
+    path = path_of(plan, state_dir)
+    return path.exists() and read(path).forced
+
+
 def refuse_if_rolled_back(plan: Plan, state_dir: Path) -> None:
     """A plan is applied once: after a rollback its "before" may no longer be what it was.
 
@@ -248,7 +267,8 @@ def read(path: Path) -> Journal:
         reason = getattr(error, "strerror", None) or error
         message = _("{path} is not a journal: {reason}.").format(path=path, reason=reason)
         cure = _(
-            "The plan {id} holds what was there before: unhang apply PLAN goes on with it."
+            "What was there before stands in the plan {id}. Move the file away; then unhang apply "
+            "with that plan looks what is done already, and writes a new journal."
         ).format(id=path.stem)
         raise UsageProblem(message, cure=cure if path.exists() else "") from None
     return Journal(path, plan, entries, torn_at=whole if whole < len(data) else None)
@@ -285,23 +305,34 @@ def _check_steps(entries: Sequence[Mapping[str, Any]], count: int) -> None:
 
 
 def newest(state_dir: Path) -> Journal:
-    """The journal that was written to last and not rolled back, else the last one at all.
+    """The journal that was written to last and whose plan is in effect, at least in part; else one
+    that was begun and not rolled back, else the last one at all.
 
     Raises:
-        UsageProblem: Nothing was ever applied from here.
+        UsageProblem: Nothing was ever applied from here, or what was written to last is damaged.
     """
     paths = sorted(
         (state_dir / _FOLDER).glob("*.jsonl"), key=lambda path: path.stat().st_mtime, reverse=True
     )
     journals = []
     for path in paths:
-        with suppress(UsageProblem):  # a file that is none must not hide those that are
+        try:
             journals.append(read(path))
-    for journal in journals:
-        if not journal.rolled_back:
-            return journal
-    if journals:
-        return journals[0]
+        except UsageProblem:
+            if not journals and path.stat().st_size:
+                raise  # it may hide a change that is in effect
+    # A plan that was refused before its first step must not hide the one that is in effect.
+    return max(journals, key=_weight, default=None) or _none(state_dir)
+
+
+def _weight(journal: Journal) -> int:
+    """How much a journal is meant when none is named; of equal ones the first is taken."""
+    if journal.rolled_back:
+        return 0
+    return 2 if journal.begun() or journal.found_done() else 1
+
+
+def _none(state_dir: Path) -> Journal:
     raise UsageProblem(
         _("There is no journal in {folder}: nothing was applied from here.").format(
             folder=state_dir / _FOLDER

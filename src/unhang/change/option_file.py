@@ -12,18 +12,68 @@ from typing import Final
 
 import psutil
 
+from unhang.change.files import read_source
 from unhang.survey.connect import Connection, fetch
 
 # Option files of one folder are read in the order of their names, and the last value wins.
 DROP_IN: Final = "zz-unhang.cnf"
+# The variables that a drop-in of ours sets.
+OURS: Final = ("wait_timeout", "interactive_timeout")
 _USUAL_FILES: Final = (Path("/etc/my.cnf"), Path("/etc/mysql/my.cnf"))
 _ASK_SECONDS: Final = 10
 _DAEMONS: Final = ("mariadbd", "mysqld")
+# Groups that MySQL and MariaDB read at any version, and those that only some servers read.
+_EVERY_SERVER: Final = ("mysqld", "server")
+_SOME_SERVER: Final = re.compile(r"(mysqld|server|mariadbd?)(-\d+\.\d+)?|client-server|galera")
 _INCLUDE: Final = re.compile(r"^\s*!includedir\s+(\S.*?)\s*$", re.MULTILINE)
 
 
-def content_for(values: Mapping[str, int]) -> str:
-    """The drop-in's whole text."""
+def content_for(values: Mapping[str, int], before: str | None = None) -> str:
+    """The drop-in's whole text.
+
+    Args:
+        before: The drop-in that is there, if any. What it says of other things is kept as it is.
+            Every server group that sets one of `values` gets the new value, so that it wins
+            whichever groups the server reads.
+    """
+    if before is None or not before.strip() or before == _whole(values_in(before)):
+        return _whole(values)
+    lines = before.split("\n")
+    end = "\r\n" if "\r\n" in before else "\n"
+    group, missing, last = "", dict(values), None
+    for number, line in enumerate(lines):
+        group = _group(line, group)
+        name, value = _option(line)
+        if group in _EVERY_SERVER and (name or line.strip()[:1] in ("[", "!")):
+            last = number
+        if name not in values or not _SOME_SERVER.fullmatch(group):
+            continue
+        if value != str(values[name]):
+            lines[number] = f"{name} = {values[name]}" + "\r" * line.endswith("\r")
+        if group in _EVERY_SERVER:
+            missing.pop(name, None)
+    added = "".join(f"{name} = {value}{end}" for name, value in missing.items())
+    if last is None:
+        return _ended("\n".join(lines), end) + (f"[mysqld]{end}{added}" if added else "")
+    head, tail = "\n".join(lines[: last + 1]), "\n".join(lines[last + 1 :])
+    if last + 1 < len(lines):
+        head += "\n"
+    return (_ended(head, end) + added if added else head) + tail
+
+
+def values_in(text: str) -> dict[str, int]:
+    """The values of `OURS` that a drop-in gives to the server."""
+    found: dict[str, int] = {}
+    group = ""
+    for line in text.split("\n"):
+        group = _group(line, group)
+        name, value = _option(line)
+        if name in OURS and value.isdigit() and _SOME_SERVER.fullmatch(group):
+            found[name] = int(value)  # the last one wins
+    return found
+
+
+def _whole(values: Mapping[str, int]) -> str:
     lines = "".join(f"{name} = {value}\n" for name, value in values.items())
     return (
         "# Written by unhang; unhang rollback removes it.\n"
@@ -31,10 +81,28 @@ def content_for(values: Mapping[str, int]) -> str:
     )
 
 
-def values_in(text: str) -> dict[str, int]:
-    """The values that a drop-in of ours sets."""
-    found = re.findall(r"^(\w+) = (\d+)$", text, re.MULTILINE)
-    return {name: int(value) for name, value in found}
+def _ended(text: str, end: str) -> str:
+    return text if not text or text.endswith("\n") else text + end
+
+
+def _group(line: str, current: str) -> str:
+    """The group that the line stands in, or opens."""
+    stripped = line.strip()
+    return stripped[1:].partition("]")[0].rstrip() if stripped.startswith("[") else current
+
+
+def _option(line: str) -> tuple[str, str]:
+    """The option that the line sets, in the spelling of the variable, and its value."""
+    stripped = line.strip()
+    if not stripped or stripped[0] in "#;[!":
+        return "", ""
+    name, __, value = stripped.partition("=")
+    return _variable(name), value.strip()
+
+
+def _variable(option: str) -> str:
+    """The server takes `-` for `_`, and `loose-` only forgives it an unknown name."""
+    return option.strip().replace("-", "_").removeprefix("loose_")
 
 
 def likely_folder(version: str, comment: str) -> str:
@@ -91,7 +159,9 @@ def after_a_restart(connection: Connection, names: Iterable[str]) -> dict[str, i
             cwd=process.cwd(),
             stdin=subprocess.DEVNULL,
             capture_output=True,
-            text=True,
+            # Another option may have any bytes; they are no reason not to look.
+            encoding="utf-8",
+            errors="surrogateescape",
             timeout=_ASK_SECONDS,
             check=False,
         )
@@ -102,7 +172,7 @@ def after_a_restart(connection: Connection, names: Iterable[str]) -> dict[str, i
     found: dict[str, int | None] = dict.fromkeys(names)
     for part in printed.stdout.split():
         option, __, value = part.lstrip("-").partition("=")
-        if (name := option.replace("-", "_")) in found and value.isdigit():
+        if (name := _variable(option)) in found and value.isdigit():
             found[name] = int(value)  # the last one wins
     return found
 
@@ -154,7 +224,7 @@ def included_folders(files: list[Path]) -> Iterator[Path]:
     folders: list[Path] = []
     for file in files:
         try:
-            text = file.read_text(encoding="utf-8", errors="surrogateescape")
+            text = read_source(file)
         except OSError:
             continue
         folders += [Path(found) for found in _INCLUDE.findall(text)]
@@ -162,8 +232,8 @@ def included_folders(files: list[Path]) -> Iterator[Path]:
 
 
 def read(path: Path) -> str | None:
-    """The file's text, or `None` if there is no such file."""
+    """The file's text as `read_source` gives it, or `None` if there is no such file."""
     try:
-        return path.read_text(encoding="utf-8", errors="surrogateescape")
+        return read_source(path)
     except FileNotFoundError:
         return None

@@ -32,17 +32,20 @@ from unhang.i18n import _
 _RAISE, _SETTINGS, _RESTART, _LOWER = range(4)
 
 
-def in_safe_order(steps: Iterable[Step]) -> tuple[Step, ...]:
+def in_safe_order(steps: Iterable[Step], *, back: bool = False) -> tuple[Step, ...]:
     """The steps by phase; within a phase as they came.
 
     A restart among them is replaced by the one this order needs.
+
+    Args:
+        back: They are the inverse ones, of a rollback.
     """
     kept = [step for step in steps if not isinstance(step, RestartApplication)]
-    restart = needed_restart(kept)
+    restart = needed_restart(kept, back=back)
     return tuple(sorted([*kept, *([restart] if restart else [])], key=_phase))
 
 
-def needed_restart(steps: Sequence[Step]) -> RestartApplication | None:
+def needed_restart(steps: Sequence[Step], *, back: bool = False) -> RestartApplication | None:
     """The wait that belongs between the settings and a shorter server value, if any."""
     lowered = {
         step.server: change[1]
@@ -56,10 +59,10 @@ def needed_restart(steps: Sequence[Step]) -> RestartApplication | None:
             "the server will end sleepers after {wait} s, and a worker that still runs with older "
             "settings may keep its connections longer"
         ).format(wait=min(lowered.values()))
-        return RestartApplication(required=True, reason=reason, wait_timeouts=lowered)
+        return RestartApplication(required=True, reason=reason, wait_timeouts=lowered, back=back)
     if any(isinstance(step, EditSettings) for step in steps):
         reason = _("workers read the settings when they start; none is in danger until then")
-        return RestartApplication(required=False, reason=reason)
+        return RestartApplication(required=False, reason=reason, back=back)
     return None
 
 

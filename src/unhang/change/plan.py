@@ -38,6 +38,7 @@ class ServerTarget:
         aliases: Django's aliases on it, the first of which is the way to reach it; none when a
             login must be given again.
         target: Its name in `unhang.toml`, which is the way to reach it then; else empty.
+        also: Further names that lead to it there, and count for what promotion asks.
     """
 
     name: str
@@ -47,6 +48,7 @@ class ServerTarget:
     wait_timeout: int
     aliases: tuple[AliasLimit, ...]
     target: str = ""
+    also: tuple[str, ...] = ()
 
     def was_safe(self, alias: AliasLimit) -> bool:
         """Whether the client let go first before anything was changed."""
@@ -72,7 +74,7 @@ class Plan:
         warnings: What the reader should know before saying yes.
         goal: What it was made to reach, by name; equal for a plan and the one it is promoted to.
         targets_file: The `unhang.toml` whose targets it is for; empty if none.
-        promoted_from: The id of the plan that was applied and watched elsewhere before this one.
+        promoted_from: The ids of the plans that were applied and watched elsewhere before this.
     """
 
     id: str
@@ -84,12 +86,13 @@ class Plan:
     warnings: tuple[str, ...] = ()
     goal: Mapping[str, int | bool] = field(default_factory=dict)
     targets_file: str = ""
-    promoted_from: str = ""
+    promoted_from: tuple[str, ...] = ()
 
     @property
     def targets(self) -> frozenset[str]:
-        """The names in `unhang.toml` that it is for."""
-        return frozenset(server.target for server in self.servers if server.target)
+        """The names in `unhang.toml` that it is for, also where several name one server."""
+        names = (name for server in self.servers for name in (server.target, *server.also))
+        return frozenset(filter(None, names))
 
     def to_json(self) -> dict[str, Any]:
         """Plain data with schema and hash."""
@@ -104,7 +107,7 @@ class Plan:
             "warnings": list(self.warnings),
             "goal": dict(self.goal),
             "targets_file": self.targets_file,
-            "promoted_from": self.promoted_from,
+            "promoted_from": list(self.promoted_from),
         }
         return plain | {"hash": _hash(plain)}
 
@@ -134,8 +137,13 @@ class Plan:
             warnings=tuple(data["warnings"]),
             goal=data.get("goal", {}),
             targets_file=data.get("targets_file", ""),
-            promoted_from=data.get("promoted_from", ""),
+            promoted_from=_names(data.get("promoted_from", "")),
         )
+
+
+def _names(said: str | list[str]) -> tuple[str, ...]:
+    """One name, as plans had it before there could be several, or a list of them."""
+    return tuple(filter(None, [said] if isinstance(said, str) else said))
 
 
 def _hash(plain: Mapping[str, Any]) -> str:
@@ -146,7 +154,8 @@ def _hash(plain: Mapping[str, Any]) -> str:
 def save(plan: Plan, path: Path) -> None:
     """Write the plan, readable by its owner only: it tells where what is to be found."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(plan.to_json(), indent=2, ensure_ascii=False) + "\n"
+    # Escaped: bytes of a file that are not UTF-8 (surrogates here) could not be written otherwise.
+    text = json.dumps(plan.to_json(), indent=2, ensure_ascii=True) + "\n"
     replace_file(path, text.encode(), mode=0o600)
 
 

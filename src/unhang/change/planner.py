@@ -14,7 +14,7 @@ import unhang
 from unhang import timeouts
 from unhang.change import option_file
 from unhang.change.circumstances import Circumstances
-from unhang.change.files import read_source
+from unhang.change.files import read_source, why_not_replaceable
 from unhang.change.order import in_safe_order
 from unhang.change.patch import Patch
 from unhang.change.plan import AliasLimit, Plan, ProjectTarget, ServerTarget
@@ -29,7 +29,7 @@ from unhang.change.steps import (
     Step,
     WriteOptionFile,
 )
-from unhang.errors import Refused, UsageProblem
+from unhang.errors import NotPermitted, Refused, UsageProblem
 from unhang.i18n import _, ngettext
 from unhang.mysql.engine import POOLING
 from unhang.reaper.providers import titled
@@ -103,12 +103,25 @@ class Place:
         drop_in: Where its drop-in option file belongs, if we may write it.
         around: What else it is.
         target: Its name in `unhang.toml`; empty if it was not named there.
+        also: Further names there that lead to the same server.
     """
 
     survey: Survey
     drop_in: Path | None
     around: Circumstances = field(default_factory=Circumstances)
     target: str = ""
+    also: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All of its names in `unhang.toml`, the one to reach it by first."""
+        return tuple(filter(None, (self.target, *self.also)))
+
+    @property
+    def persists(self) -> bool:
+        """Whether its values are kept over a restart by `SET PERSIST`."""
+        engine = self.survey.server.engine
+        return engine.can_persist and self.around.loads_persisted and not self.around.service
 
 
 def make_plan(
@@ -152,7 +165,10 @@ def _one_a_server(places: Sequence[Place]) -> list[Place]:
         aliases = (*known.survey.aliases, *place.survey.aliases)
         drop_in = known.drop_in or place.drop_in
         survey = dataclasses.replace(known.survey, aliases=aliases)
-        merged[identity] = dataclasses.replace(known, survey=survey, drop_in=drop_in)
+        # The first one's stays the way to reach it; all names count for a promotion.
+        names = dict.fromkeys((*known.names, *place.names))
+        also = tuple(name for name in names if name != known.target)
+        merged[identity] = dataclasses.replace(known, survey=survey, drop_in=drop_in, also=also)
     return list(merged.values())
 
 
@@ -160,13 +176,14 @@ def _target(place: Place) -> ServerTarget:
     survey = place.survey
     aliases = ", ".join(alias.name for alias in survey.aliases)
     return ServerTarget(
-        name=": ".join(filter(None, (place.target, aliases))) or survey.target,
+        name=": ".join(filter(None, (", ".join(place.names), aliases))) or survey.target,
         address=survey.target,
         identity=survey.server.identity,
         version=survey.server.version,
         wait_timeout=survey.server.value("wait_timeout") or 0,
         aliases=tuple(AliasLimit(a.name, a.conn_max_age) for a in survey.aliases),
         target=place.target,
+        also=place.also,
     )
 
 
@@ -183,9 +200,8 @@ def _server_steps(name: str, place: Place, goal: Goal) -> Iterator[Step]:
     if place.around.service:
         yield from _service_step(name, place, goal)
         return
-    persist = server.engine.can_persist and place.around.loads_persisted
     for variable in variables:
-        persisted = goal.wait_timeout if persist else variable.persisted
+        persisted = goal.wait_timeout if place.persists else variable.persisted
         if (variable.value, variable.persisted) != (goal.wait_timeout, persisted):
             yield SetVariable(
                 name,
@@ -196,7 +212,7 @@ def _server_steps(name: str, place: Place, goal: Goal) -> Iterator[Step]:
                 variable.persisted,
                 persisted,
             )
-    if not persist:
+    if not place.persists:
         yield from _drop_in_step(name, place, goal)
 
 
@@ -214,7 +230,7 @@ def _drop_in_step(name: str, place: Place, goal: Goal) -> Iterator[Step]:
     server = place.survey.server
     path = place.drop_in
     before = option_file.read(path) if path else None
-    after = option_file.content_for(dict.fromkeys(VARIABLES, goal.wait_timeout))
+    after = option_file.content_for(dict.fromkeys(VARIABLES, goal.wait_timeout), before)
     configured = all(
         v.value == goal.wait_timeout and v.origin.kind in ("option file", "command line")
         for n in VARIABLES
@@ -222,8 +238,10 @@ def _drop_in_step(name: str, place: Place, goal: Goal) -> Iterator[Step]:
     )
     if before == after or configured:
         return
-    raises = goal.wait_timeout > (server.value("wait_timeout") or 0)
     folder = place.around.likely_folder
+    if path and why_not_replaceable(path):
+        folder, path = str(path.parent), None  # by hand: the content is printed, for this folder
+    raises = goal.wait_timeout > (server.value("wait_timeout") or 0)
     yield WriteOptionFile(name, str(path) if path else None, before, after, raises, folder)
 
 
@@ -248,7 +266,11 @@ def _settings_steps(
                     why[str(error)] = None
                     environment |= error.environment
         left = [change for change in left if change not in found and change not in refused]
-        if found:
+        reason = why_not_replaceable(path) if found else ""
+        if reason:
+            refused += found
+            why[reason] = None
+        elif found:
             made = [edit for group in found.values() for edit in group]
             whole = Patch.of(source, (edit.hunk for edit in made))
             yield EditSettings(tuple(found), str(path), whole, _diff(source, made))
@@ -356,6 +378,7 @@ def refuse_unsafe(places: Sequence[Place], goal: Goal) -> None:
     Raises:
         Refused: An alias gives its sessions a shorter wait_timeout of its own, or the kept
             connections of all workers would fill a server.
+        NotPermitted: What a server has persisted cannot be seen.
     """
     for alias in (alias for place in places for alias in place.survey.aliases):
         own = alias.session_wait_timeout
@@ -369,6 +392,7 @@ def refuse_unsafe(places: Sequence[Place], goal: Goal) -> None:
             )
     for place in _one_a_server(places):
         place.around.check(goal.wait_timeout)
+        _refuse_unknown_persisted(place)
         survey, limit = place.survey, place.survey.server.value("max_connections")
         kept = [a for a in survey.aliases if _keeps_more(a, goal)]
         slots = survey.workers.slots * len(kept) if survey.workers else 0
@@ -380,3 +404,17 @@ def refuse_unsafe(places: Sequence[Place], goal: Goal) -> None:
                 ).format(age=goal.conn_max_age, slots=slots, target=survey.target, limit=limit),
                 cure="unhang plan --conn-max-age 0",
             )
+
+
+def _refuse_unknown_persisted(place: Place) -> None:
+    """A way back that does not know what was persisted would reset what it never saw."""
+    server = place.survey.server
+    seen = [v for n in VARIABLES if (v := server.variables.get(n)) is not None]
+    if place.persists and any(v.origin.kind == "unknown" for v in seen):
+        raise NotPermitted(
+            _(
+                "What {target} has persisted cannot be seen with the account {account}: nobody "
+                "could put it back."
+            ).format(target=place.survey.target, account=place.survey.account),
+            cure=f"GRANT SELECT ON performance_schema.* TO {place.survey.account};",
+        )

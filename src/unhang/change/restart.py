@@ -37,10 +37,14 @@ def restart_application(step: RestartApplication, around: Surroundings) -> None:
         if not person.ask(f"{step.reason}.\n{question}"):
             raise NotVerified(
                 _("The application must be restarted first: {reason}.").format(reason=step.reason),
-                cure=_("Restart it, then go on: unhang apply --resume --restarted"),
+                cure=_("Restart it, then go on: {command}").format(command=_command(step)),
             )
     if step.required:
         _refuse_old(step, around)
+
+
+def _command(step: RestartApplication) -> str:
+    return "unhang rollback --restarted" if step.back else "unhang apply --resume --restarted"
 
 
 def _is_proven(step: RestartApplication, around: Surroundings) -> bool:
@@ -63,7 +67,9 @@ def _refuse_old(step: RestartApplication, around: Surroundings) -> None:
                 _("Still running with older settings: {processes}.").format(
                     processes="; ".join(found.old)
                 ),
-                cure=_("Restart or end these, then go on: unhang apply --resume --restarted"),
+                cure=_("Restart or end these, then go on: {command}").format(
+                    command=_command(step)
+                ),
             )
         if not told:
             around.person.tell(_("Waiting for processes that run with older settings to end."))
@@ -87,8 +93,13 @@ def _run(command: str) -> None:
             timeout=RESTART_SECONDS,
             check=False,
         )
-    except (OSError, ValueError, subprocess.TimeoutExpired) as error:
-        message = _("The restart command could not be run: {error}.").format(error=error)
+    except subprocess.TimeoutExpired:
+        # Not the command itself: a token may stand in it.
+        message = _("The restart command took longer than {n} s.").format(n=RESTART_SECONDS)
+        raise NotVerified(message, cure=again) from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or _("it cannot be read")
+        message = _("The restart command could not be run: {reason}.").format(reason=reason)
         raise NotVerified(message, cure=again) from None
     if result.returncode:
         last = ((result.stderr or result.stdout).strip().splitlines() or [""])[-1]

@@ -33,7 +33,12 @@ class Running:
     unknown: int
 
     def proves(self, processes: int | None) -> bool:
-        """Whether nobody needs to be asked: all processes that there are were seen to be new."""
+        """Whether nobody needs to be asked: all processes that there are were seen to be new.
+
+        Args:
+            processes: A number that somebody wrote down (`workers.explicit_processes`); never one
+                that was counted, since others may run elsewhere or start in a moment.
+        """
         return not self.old and not self.unknown and processes is not None and self.new >= processes
 
 

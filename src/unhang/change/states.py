@@ -94,9 +94,12 @@ def _settings_state(step: EditSettings, targets: Targets, *, exact_file: bool = 
         if in_file == "other":
             raise
         return in_file  # settings that do not load can still be put back, byte for byte
-    if in_effect == "before" and exact_file:
-        return in_file if in_file == "before" else "other"
-    return in_effect
+    if exact_file:
+        return "other" if in_effect == "before" != in_file else in_effect
+    # On the way back the file counts as well: what we wrote goes, though something else may have
+    # brought the old effect back already.
+    ours = in_file == "before" or step.patch.moved_to(read_source(Path(step.path))) is not None
+    return "before" if in_effect == "after" and in_file != "after" and ours else in_effect
 
 
 def seen(step: Step, targets: Targets) -> str:

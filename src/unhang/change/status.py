@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from unhang.change.control import pause_file
 from unhang.change.facts import restarted_since
 from unhang.change.journal import Journal
+from unhang.change.promotion import CLEAN
 from unhang.change.states import State, seen, state_of
 from unhang.change.steps import RestartApplication
 from unhang.change.targets import Targets
@@ -55,6 +57,8 @@ class Status:
             `None` where nothing waits for that.
         restarted_servers: Steps whose server was started again since, by number from 1: what was
             not durable is gone with that.
+        watch_is_open: A watch was begun and did not end.
+        paused: The file that holds a running apply up; empty if none does.
         watched: What the watch after the steps found, if there was one.
     """
 
@@ -69,11 +73,15 @@ class Status:
     watched: str
     why_blind: str = ""
     restarted_servers: tuple[int, ...] = ()
+    watch_is_open: bool = False
+    paused: str = ""
 
     @property
     def clean(self) -> bool:
         """Nothing is unfinished, and nothing is other than the journal says."""
-        return self.whole in ("applied", "rolled back", "not begun") and not self.why_blind
+        done = self.whole in ("applied", "rolled back", "not begun")
+        harmless = self.watched in ("", CLEAN) or self.whole != "applied"
+        return done and harmless and not self.why_blind and not self.watch_is_open
 
     def to_json(self) -> dict[str, Any]:
         """A plain dict."""
@@ -98,7 +106,9 @@ def status_of(journal: Journal, targets: Targets | None, why_blind: str = "") ->
             try:
                 now = state_of(step, targets)
                 found = seen(step, targets) if now == "other" else ""
-                if restarted_since(step, targets, journal.fact(number, "server_started")):
+                if progress in ("done", "found done") and restarted_since(
+                    step, targets, journal.fact(number, "server_started")
+                ):
                     restarted.append(number + 1)
             except UnhangError as error:
                 why_blind = why_blind or error.message
@@ -118,6 +128,8 @@ def status_of(journal: Journal, targets: Targets | None, why_blind: str = "") ->
         watched=journal.watched,
         why_blind=why_blind,
         restarted_servers=tuple(restarted),
+        watch_is_open=journal.watch_is_open and not journal.rolled_back,
+        paused=str(pause) if (pause := pause_file(journal.path.parent.parent)).exists() else "",
     )
 
 

@@ -39,6 +39,11 @@ class SetVariable:
         """Whether the step also changes what MySQL has persisted."""
         return self.before_persisted != self.after_persisted
 
+    @property
+    def persists_another(self) -> bool:
+        """Whether the persisted value is to differ from the running one."""
+        return self.persists and self.after_persisted not in (None, self.after)
+
     def inverse(self) -> SetVariable:
         """Back to the value, and the persisted value, of before; a default to the default."""
         return dataclasses.replace(
@@ -191,11 +196,13 @@ class RestartApplication:
         reason: Why, with numbers.
         wait_timeouts: What the next steps make shorter, by server: seconds that a worker's
             CONN_MAX_AGE has to be below.
+        back: It is one of the way back: the settings of then are the old ones.
     """
 
     required: bool
     reason: str
     wait_timeouts: Mapping[str, int] = field(default_factory=dict)
+    back: bool = False
 
     def inverse(self) -> RestartApplication:
         """A restart has no undo of its own; the settings' undo brings another one."""

@@ -38,10 +38,18 @@ class Restart:
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """All that a step may touch: entered targets, the person, the way to restart, and what may
-    hold it up."""
+    """All that a step may touch.
+
+    Attributes:
+        targets: Entered.
+        control: What may hold a step up.
+        back: The steps are those of the way back.
+        by_hand_done: The person said beforehand that what only they can do was done.
+    """
 
     targets: Targets
     person: Person
     restart: Restart = Restart()
     control: Control = field(default_factory=Freely)
+    back: bool = False
+    by_hand_done: bool = False

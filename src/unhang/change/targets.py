@@ -7,9 +7,13 @@ from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+
+import pymysql
 
 from unhang.change.plan import Plan, ServerTarget
-from unhang.errors import NotPermitted, StalePlan, UsageProblem
+from unhang.change.steps import Step
+from unhang.errors import CannotConnect, NotPermitted, StalePlan, UnhangError, UsageProblem
 from unhang.i18n import _
 from unhang.mysql.engine import identify
 from unhang.survey.collect import current_account
@@ -22,32 +26,94 @@ from unhang.survey.targets_file import NamedTarget, read
 from unhang.survey.workers import find_workers
 
 
+class Reached(dict[str, Connection]):
+    """Connections by the server's name; asked for one that is away, it says why.
+
+    Attributes:
+        away: Why a server could not be reached.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.away: dict[str, UnhangError] = {}
+
+    def __missing__(self, name: str) -> Connection:
+        raise self.away.get(name) or KeyError(name)
+
+
 @dataclass(slots=True)
 class Targets:
     """Open connections to the servers of a plan, and its project.
 
     Use as a context manager; the connections are opened on entering.
+
+    Args:
+        lenient: Some servers may be away, but not all: what concerns them fails when its turn
+            comes.
     """
 
     plan: Plan
     login: Login | None = None
-    connections: dict[str, Connection] = field(default_factory=dict)
+    lenient: bool = False
+    connections: Reached = field(default_factory=Reached)
     logins: dict[str, Login] = field(default_factory=dict)
+    _known: dict[str, int] = field(default_factory=dict)
     _stack: ExitStack = field(default_factory=ExitStack)
 
     def __enter__(self) -> Targets:
         with ExitStack() as stack:
             for server in self.plan.servers:
-                login = self._login_for(server)
-                connection = stack.enter_context(connected(login))
+                login = self.logins[server.name] = self._login_for(server)
+                try:
+                    connection = stack.enter_context(connected(login))
+                except (CannotConnect, NotPermitted) as error:
+                    self.connections.away[server.name] = error
+                    if not self.lenient:
+                        raise
+                    continue
                 self.connections[server.name] = connection
-                self.logins[server.name] = login
                 _check_identity(connection, server)
+            away = self.connections.away
+            if len(away) == len(self.plan.servers) and away:
+                raise next(iter(away.values()))
             self._stack = stack.pop_all()
         return self
 
     def __exit__(self, *_exc: object) -> None:
         self._stack.close()
+
+    def refresh(self, step: Step | None = None) -> None:
+        """Make sure that the connections live, and still lead to the plan's servers.
+
+        Something in between may have closed them while somebody waited, or a driver opened them
+        anew (see `survey.connect`).
+
+        Args:
+            step: Only for its server; those of steps without one need none.
+
+        Raises:
+            CannotConnect: A server is away.
+            StalePlan: Another one answers.
+        """
+        for server in self.plan.servers:
+            if step is None or getattr(step, "server", None) == server.name:
+                self._refresh(server)
+
+    def _refresh(self, server: ServerTarget) -> None:
+        connection = self.connections.get(server.name)
+        if connection is not None:
+            try:
+                connection.ping(reconnect=False)
+            except (pymysql.err.MySQLError, OSError):
+                connection = None
+        if connection is None:
+            connection = self._stack.enter_context(connected(self.logins[server.name]))
+            self.connections[server.name] = connection
+            self._known.pop(server.name, None)
+        session = _session_of(connection)
+        if self._known.get(server.name) != session:
+            _check_identity(connection, server)
+            self._known[server.name] = session
 
     @property
     def project(self) -> Project | None:
@@ -103,8 +169,17 @@ class Targets:
     def _named(self, server: ServerTarget) -> NamedTarget | None:
         if not server.target:
             return None
-        (target,) = read(Path(self.plan.targets_file)).chosen([server.target], [])
+        try:
+            (target,) = read(Path(self.plan.targets_file)).chosen([server.target], [])
+        except UsageProblem:
+            if self.login is not None and self.login.names_a_server:
+                return None  # renamed since; the identity of what answers is checked anyway
+            raise
         return target
+
+
+def _session_of(connection: Any) -> int:
+    return int(connection.thread_id())
 
 
 def _check_identity(connection: Connection, server: ServerTarget) -> None:
@@ -122,8 +197,11 @@ def _check_identity(connection: Connection, server: ServerTarget) -> None:
         )
 
 
-def check_may_change(connection: Connection) -> None:
+def check_may_change(connection: Connection, *, persist_only: bool = False) -> None:
     """Whether this account may set global variables, found out without setting one.
+
+    Args:
+        persist_only: It will also have to persist a value without setting it (MySQL).
 
     Raises:
         NotPermitted: It may not; the cure is the GRANT.
@@ -132,7 +210,9 @@ def check_may_change(connection: Connection) -> None:
     engine = identify(version["v"], version["c"])
     wanted = "SUPER" if engine.kind == "mariadb" else "SYSTEM_VARIABLES_ADMIN"
     grants = [str(text) for row in fetch(connection, "SHOW GRANTS") for text in row.values()]
-    if may_set_globals(grants):
+    if persist_only and not _may(grants, {"PERSIST_RO_VARIABLES_ADMIN"}):
+        wanted = "SYSTEM_VARIABLES_ADMIN, PERSIST_RO_VARIABLES_ADMIN"
+    elif may_set_globals(grants):
         return
     account = current_account(connection)
     raise NotPermitted(
@@ -147,7 +227,11 @@ def check_may_change(connection: Connection) -> None:
 
 def may_set_globals(grants: Iterable[str]) -> bool:
     """Whether these lines of SHOW GRANTS let an account set global variables, or may do so."""
-    enough = {"ALL PRIVILEGES", "SUPER", "SYSTEM_VARIABLES_ADMIN"}
+    return _may(grants, {"SUPER", "SYSTEM_VARIABLES_ADMIN"})
+
+
+def _may(grants: Iterable[str], enough: set[str]) -> bool:
+    enough = enough | {"ALL PRIVILEGES"}
     for line in grants:
         found = re.match(r"GRANT (.+?) ON \*\.\* TO ", line)
         if found and enough & {name.strip() for name in found[1].split(",")}:

@@ -27,17 +27,13 @@ def statements(step: SetVariable) -> list[str]:
         return [f"RESET PERSIST IF EXISTS {name}", plain]
     if step.after_persisted == value:
         return [f"SET PERSIST {name} = {value}"]
-    # PERSIST_ONLY would set the first alone, but wants one more privilege. The running value is
-    # the persisted one for the moment between the two; sessions that are open do not notice.
-    return [f"SET PERSIST {name} = {step.after_persisted}", f"SET GLOBAL {name} = {value}"]
+    # SET PERSIST would give the running value the persisted one for a moment, and also in one
+    # statement with SET GLOBAL both end up with the last value (MySQL 9.7).
+    return [f"SET PERSIST_ONLY {name} = {step.after_persisted}", f"SET GLOBAL {name} = {value}"]
 
 
-def describe(step: Step, *, back: bool = False) -> str:
-    """The step in one line.
-
-    Args:
-        back: It is one of the way back, and the settings of then are the old ones.
-    """
+def describe(step: Step) -> str:
+    """The step in one line."""
     if isinstance(step, SetVariable):
         text = _("{server}: {variable} {before} → {after}").format(
             server=step.server, variable=step.variable, before=step.before, after=step.after
@@ -62,7 +58,7 @@ def describe(step: Step, *, back: bool = False) -> str:
         ]
         where = Path(step.path).name if step.path else _("by hand")
         return f"Django {'; '.join(parts)} ({where})"
-    if back:
+    if step.back:
         return _("the application runs with the old settings again")
     return _("the application runs with the new settings")
 

@@ -18,6 +18,7 @@ from unhang.change.surroundings import Surroundings
 from unhang.change.targets import Targets, check_may_change
 from unhang.cli import options
 from unhang.cli.change_options import (
+    ByHandDoneOption,
     RestartCommandOption,
     RestartedOption,
     StateDirOption,
@@ -28,6 +29,7 @@ from unhang.cli.change_options import (
     require_yes,
     restart_of,
     state_folder,
+    survive_signals,
     where_it_stands,
     who,
 )
@@ -77,6 +79,7 @@ def apply(
     login: options.LoginOption = None,
     restart_command: RestartCommandOption = None,
     restarted: RestartedOption = False,
+    by_hand_done: ByHandDoneOption = False,
     yes: YesOption = False,
     state_dir: StateDirOption = None,
 ) -> None:
@@ -88,10 +91,11 @@ def apply(
         raise UsageProblem(_("--force needs a reason in words: it is kept in the journal."))
     plan, folder = _plan(plan_file, resume, state_dir)
     watching = _watching(watch, baseline, settle)
+    survive_signals()
     with exclusive(folder, who()) as hold, reached(plan, login) as targets:
         journals.refuse_if_rolled_back(plan, folder)
         control.check_stop_file(folder)
-        if force is None:
+        if force is None and not journals.was_forced(plan, folder):
             promotion.check(plan, folder)
         _check_permissions(targets)
         print_plan(plan)
@@ -111,7 +115,7 @@ def apply(
         terminal = Terminal()
         careful = control.Careful(hold, lead, folder, terminal.tell)
         restart = restart_of(restart_command, restarted)
-        around = Surroundings(targets, terminal, restart, careful)
+        around = Surroundings(targets, terminal, restart, careful, by_hand_done=by_hand_done)
         with where_it_stands(journal):
             if watching:
                 watching.run(Walk(journal, around), careful)
@@ -178,5 +182,8 @@ def _watching(watch: str | None, baseline: str, settle: str) -> Watched | None:
 
 
 def _check_permissions(targets: Targets) -> None:
-    for name in {s.server for s in targets.plan.steps if isinstance(s, steps.SetVariable)}:
-        check_may_change(targets.connections[name])
+    changes = [step for step in targets.plan.steps if isinstance(step, steps.SetVariable)]
+    for name in {step.server for step in changes}:
+        # The way back must be open before the first step is taken.
+        back = any(s.inverse().persists_another for s in changes if s.server == name)
+        check_may_change(targets.connections[name], persist_only=back)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import os
+import signal
 import socket
 import sys
 from collections.abc import Iterator
@@ -44,6 +45,9 @@ RestartCommandOption: TypeAlias = Annotated[
 RestartedOption: TypeAlias = Annotated[
     bool, typer.Option("--restarted", help="Every worker already runs with the new settings.")
 ]
+ByHandDoneOption: TypeAlias = Annotated[
+    bool, typer.Option("--by-hand-done", help="What only a person can do (a file) is done.")
+]
 YesOption: TypeAlias = Annotated[
     bool, typer.Option("--yes", help="Do not ask; for scripts that have looked at the plan.")
 ]
@@ -75,6 +79,23 @@ class Terminal:
     def ask(self, text: str) -> bool:
         out.print(f"  [bold]{escape(text)}[/]")
         return confirm(_("  Type yes"))
+
+
+def survive_signals() -> None:
+    """Let SIGTERM end a change as Ctrl-C does, and let it outlive its terminal.
+
+    A watch that ends with the terminal would leave behind what it was to roll back.
+    """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, _without_terminal)
+
+
+def _without_terminal(_number: int, _frame: object) -> None:
+    """From now on nobody reads what is printed, and nobody can be asked."""
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for descriptor in (0, 1, 2):
+        os.dup2(nowhere, descriptor)
 
 
 def require_yes(question: str) -> None:
@@ -133,14 +154,14 @@ def where_it_stands(journal: Journal) -> Iterator[None]:
         begun = len(journal.begun())
         text = _(
             "\nInterrupted. {n} of {count} steps may be in effect; the journal knows which.\n"
-            "Look: unhang status · go on: unhang apply --resume · back: unhang rollback"
+            "Look: unhang status · it says how to go on, and how to go back"
         )
         err.print(escape(text.format(n=begun, count=len(journal.plan.steps))))
         raise
 
 
 @contextmanager
-def reached(plan: Plan, login: str | None) -> Iterator[Targets]:
-    """The plan's targets, connected and proven to be the same."""
-    with Targets(plan, logins.parse(login) if login else None) as targets:
+def reached(plan: Plan, login: str | None, *, lenient: bool = False) -> Iterator[Targets]:
+    """The plan's targets, connected and proven to be the same; see `Targets` for the rest."""
+    with Targets(plan, logins.parse(login) if login else None, lenient=lenient) as targets:
         yield targets

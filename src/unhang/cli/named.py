@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, TypeAlias
@@ -85,6 +85,27 @@ def resolve_named(
         found += made
         names += [named.name] * len(made)
     return Named(Scope(tuple(found), settings), file, tuple(names))
+
+
+def said_address(target: NamedTarget) -> str:
+    """Where the file itself says that a target is, as `Login.address` has it.
+
+    Empty where only a project, an option file or a secret tells: none of them is asked.
+    """
+    account = target.account
+    if account is None or account.dsn is not None:
+        return ""
+    if account.unix_socket:
+        return account.unix_socket
+    if not account.host or (account.option_file and account.port is None):
+        return ""
+    return f"{account.host}:{account.port or logins.DEFAULT_PORT}"
+
+
+def at_address(file: TargetsFile, addresses: Collection[str]) -> tuple[str, ...]:
+    """The targets that the file itself puts at one of these addresses; text is compared."""
+    wanted = {address.lower() for address in addresses}
+    return tuple(t.name for t in file.targets if said_address(t).lower() in wanted)
 
 
 def _project(chosen: Sequence[NamedTarget]) -> Settings | None:

@@ -19,9 +19,10 @@ from unhang.errors import UnhangError
 from unhang.i18n import _
 from unhang.rules.model import Finding, Severity
 
-# What commands a terminal: control characters, and those that turn the direction of a text.
+# What commands a terminal: control characters, those that turn the direction of a text, and bytes
+# that are no text.
 _COMMANDS: Final = re.compile(
-    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]"
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
 )
 
 

@@ -21,7 +21,8 @@ from unhang.change.plan import Plan
 from unhang.change.planner import Goal, Place, make_plan, refuse_unsafe
 from unhang.cli import options
 from unhang.cli.change_options import StateDirOption, state_folder
-from unhang.cli.named import GroupOption, Named, TargetOption, resolve_named
+from unhang.cli.named import GroupOption, Named, TargetOption, at_address, resolve_named
+from unhang.cli.options import Scope
 from unhang.cli.output import Format, err, out, print_json
 from unhang.cli.plan_text import print_plan
 from unhang.errors import CannotConnect, NotPermitted, Refused, UsageProblem
@@ -31,6 +32,7 @@ from unhang.reaper.providers import detect
 from unhang.survey.collect import Target, prove_same_server, survey_over, targets_of
 from unhang.survey.connect import Connection, connected
 from unhang.survey.project import Settings
+from unhang.survey.targets_file import TargetsFile, find, read
 
 _NO_SERVICE = "none"
 
@@ -69,9 +71,11 @@ def plan(
     target: TargetOption = None,
     group: GroupOption = None,
     promote: Annotated[
-        Path | None,
+        list[Path] | None,
         typer.Option(
-            "--promote", metavar="PLAN", help="The same change as this plan, applied and watched."
+            "--promote",
+            metavar="PLAN",
+            help="The same change as this plan, applied and watched; repeatable.",
         ),
     ] = None,
     settings: options.SettingsOption = None,
@@ -112,52 +116,99 @@ def plan(
             workers=workers,
         )
     )
-    first = plans.load(promote) if promote else None
-    goal = Goal.of(wait_timeout, conn_max_age, pool=pool) if first is None else _same(first, named)
-    if first is not None and (wait_timeout is not None or conn_max_age is not None or pool):
+    firsts = [plans.load(file) for file in promote or ()]
+    goal = _same(firsts, named) if firsts else Goal.of(wait_timeout, conn_max_age, pool=pool)
+    if firsts and (wait_timeout is not None or conn_max_age is not None or pool):
         raise UsageProblem(_("--promote takes the values of its plan; name no others."))
     if option_dir and not option_dir.is_dir():
         raise UsageProblem(_("There is no folder {path}.").format(path=option_dir))
     places = [_look(found, option_dir, service) for found in scope.targets]
-    if named:
-        places = [replace(p, target=n) for p, n in zip(places, named.names, strict=True)]
     notes: list[str] = []
-    if alias and scope.settings:
-        covered = {a.name for found in scope.targets for a in found.aliases}
-        others = [t for t in targets_of(scope.settings) if t.aliases[0].name not in covered]
-        places += _neighbours(others, places, service, notes)
+    if named and named.file:
+        file: TargetsFile | None = named.file
+        places = [replace(p, target=n) for p, n in zip(places, named.names, strict=True)]
+        notes += _not_in_plan(named.file, places)
+    else:
+        file, places = _recognised(places)
+    places += _neighbours(_left_out(scope), places, service, notes)
     if pool:
         notes += _pool_notes(scope.settings)
     refuse_unsafe(places, goal)
     made = make_plan(places, scope.settings, goal, notes)
     folder = state_folder(state_dir, scope.project.directory if scope.project else None)
-    if named and named.file:
-        folder = state_folder(state_dir, named.folder)
-        made = replace(made, targets_file=str(named.file.path))
-        made = replace(made, promoted_from=first.id if first else "")
+    if file is not None:
+        folder = state_folder(state_dir, file.path.parent)
+        made = replace(made, targets_file=str(file.path))
+        made = replace(made, promoted_from=tuple(dict.fromkeys(first.id for first in firsts)))
         _tell_about_promotion(made, folder)
     path = output_file or folder / f"plan-{made.id}.json"
-    if made.steps:
+    # Without steps, too: targets that are at the goal already are applied, watched and promoted.
+    saved = bool(made.steps or named)
+    if saved:
         plans.save(made, path)
         if output_file is None:
             keep_out_of_git(folder)
     if output is Format.JSON:
-        print_json("plan", {"plan": made.to_json(), "file": str(path) if made.steps else None})
+        print_json("plan", {"plan": made.to_json(), "file": str(path) if saved else None})
     else:
         print_plan(made)
-        _print_next(made, path)
+        _print_next(made, path if saved else None)
     raise typer.Exit(1 if made.steps else 0)
 
 
-def _same(first: Plan, named: Named | None) -> Goal:
-    """The goal of the plan that is promoted.
+def _same(firsts: Sequence[Plan], named: Named | None) -> Goal:
+    """The goal of the plans that are promoted.
 
     Raises:
-        UsageProblem: It was not made for targets of an `unhang.toml`, or this one is not.
+        UsageProblem: One was not made for targets of an `unhang.toml`, or this one is not; or they
+            are different changes.
     """
-    if named is None or not first.targets_file or not first.goal:
+    if named is None or not all(first.targets_file and first.goal for first in firsts):
         raise UsageProblem(_("--promote is for plans of --target and --group."))
-    return Goal.from_json(first.goal)
+    goals = [Goal.from_json(first.goal) for first in firsts]
+    if any(goal != goals[0] for goal in goals):
+        raise UsageProblem(
+            _("The plans of --promote are different changes."),
+            cure=_("Promote plans with the same timeouts, and all with --pool or none."),
+        )
+    return goals[0]
+
+
+def _not_in_plan(file: TargetsFile, places: Sequence[Place]) -> Iterator[str]:
+    """Other targets of the file that are on the plan's servers, as far as the file itself says."""
+    named = {place.target for place in places}
+    for place in places:
+        others = [name for name in at_address(file, _addresses(place)) if name not in named]
+        if others:
+            yield _(
+                "{address} is also what {file} calls {names}: what this plan changes there is "
+                "changed for those, too, and nobody looked at their clients."
+            ).format(address=place.survey.target, file=file.path.name, names=", ".join(others))
+
+
+def _recognised(places: Sequence[Place]) -> tuple[TargetsFile | None, list[Place]]:
+    """Servers that were not named, but that an `unhang.toml` in reach has under a name for which
+    a promotion is asked: the plan keeps the name, so that apply asks for it as well."""
+    path = find(Path.cwd())
+    file = read(path) if path else None
+    if file is None or not file.promotion:
+        return None, list(places)
+    found = [replace(p, also=at_address(file, _addresses(p))) for p in places]
+    names = [name for place in found for name in place.also]
+    return (file, found) if promotion.required(file, names) else (None, list(places))
+
+
+def _addresses(place: Place) -> set[str]:
+    return {place.survey.target, *(alias.host for alias in place.survey.aliases)}
+
+
+def _left_out(scope: Scope) -> list[Target]:
+    """What the project has beside the aliases that were named."""
+    settings = scope.settings
+    covered = {alias.name for found in scope.targets for alias in found.aliases}
+    if settings is None or covered.issuperset(settings.mysql_aliases):
+        return []
+    return [t for t in targets_of(settings) if t.aliases[0].name not in covered]
 
 
 def _tell_about_promotion(made: Plan, folder: Path) -> None:
@@ -234,9 +285,14 @@ def _service(connection: Connection, host: str, typed: str | None) -> str:
     return "" if typed == _NO_SERVICE else typed
 
 
-def _print_next(made: Plan, path: Path) -> None:
+def _print_next(made: Plan, path: Path | None) -> None:
     if not made.steps:
         out.print(f"\n[green]{_('Nothing to change: everything is as the plan would have it.')}[/]")
+    if path is None:
+        return
+    if not made.steps:
+        out.print(_("The plan is saved all the same: it can be applied, watched and promoted."))
+        out.print(Text(f"unhang apply {shlex.quote(str(path))}", style="bold"), soft_wrap=True)
         return
     total = ngettext("{n} step", "{n} steps", len(made.steps)).format(n=len(made.steps))
     out.print(f"\n{total}. " + _("Nothing was changed. To do exactly this:"))

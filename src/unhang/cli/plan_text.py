@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import difflib
+from collections.abc import Iterable, Iterator
 
 from rich.markup import escape
 from rich.text import Text
@@ -14,6 +15,7 @@ from unhang.change.steps import (
     RestartApplication,
     SetVariable,
     Step,
+    WriteOptionFile,
 )
 from unhang.change.wording import describe, statements
 from unhang.cli.output import out
@@ -27,15 +29,20 @@ def print_plan(made: Plan) -> None:
         engine = identify(server.version)
         out.print(f"[bold]{escape(server.name)}[/]: {engine} {_('at')} {escape(server.address)}")
     for number, step in enumerate(made.steps, 1):
-        out.print(f"\n[bold]{number}.[/] {escape(describe(step))}")
+        out.print(f"\n[bold]{number}.[/] {escape(_printable(describe(step)))}")
         for line, style in _detail(step):
             # Not broken to fit the terminal: people copy these lines.
-            out.print(Text(f"   {line}", style=style), soft_wrap=True)
+            out.print(Text(f"   {_printable(line)}", style=style), soft_wrap=True)
         if not isinstance(step, RestartApplication):
             undo = _("undo: {text}").format(text=describe(step.inverse()))
-            out.print(Text(f"   {undo}", style="dim"), soft_wrap=True)
+            out.print(Text(f"   {_printable(undo)}", style="dim"), soft_wrap=True)
     for warning in made.warnings:
-        out.print(f"\n[yellow]{_('NOTE')}[/] {escape(warning)}")
+        out.print(f"\n[yellow]{_('NOTE')}[/] {escape(_printable(warning))}")
+
+
+def _printable(text: str) -> str:
+    """Bytes of a file that are not UTF-8 are `?` here: no terminal takes them."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _detail(step: Step) -> Iterator[tuple[str, str]]:
@@ -54,12 +61,22 @@ def _detail(step: Step) -> Iterator[tuple[str, str]]:
             yield _("not edited: {why}; you set:").format(why=step.why), ""
             yield from ((f"{n}={v}", "green") for n, v in step.environment.items())
             yield from ((line, "green") for line in step.lines.splitlines())
-        for line in step.diff.splitlines():
-            yield line, {"+": "green", "-": "red"}.get(line[:1], "dim")
+        yield from _coloured(step.diff.splitlines())
     elif isinstance(step, RestartApplication):
         when = _("apply waits for it") if step.required else _("apply does not wait for it")
         yield f"{when}: {step.reason}", ""
     else:
-        yield from ((f"+ {line}", "green") for line in (step.after or "").splitlines())
+        yield from _coloured(_difference(step))
         if step.path is None:
             yield _("The file is out of reach from here; the content is printed for you."), ""
+
+
+def _difference(step: WriteOptionFile) -> Iterator[str]:
+    old, new = (step.before or "").splitlines(), (step.after or "").splitlines()
+    # The lines with ? point at single characters.
+    return (line for line in difflib.ndiff(old, new) if not line.startswith("?"))
+
+
+def _coloured(lines: Iterable[str]) -> Iterator[tuple[str, str]]:
+    for line in lines:
+        yield line, {"+": "green", "-": "red"}.get(line[:1], "dim")

@@ -12,8 +12,10 @@ from unhang.change import journal as journals
 from unhang.change.apply import Walk
 from unhang.change.control import Careful
 from unhang.change.hold import exclusive
+from unhang.change.journal import Journal
 from unhang.change.lead import Lead
 from unhang.change.order import in_safe_order
+from unhang.change.steps import WriteOptionFile
 from unhang.change.surroundings import Surroundings
 from unhang.change.wording import describe
 from unhang.cli import options
@@ -27,6 +29,7 @@ from unhang.cli.change_options import (
     reached,
     require_yes,
     restart_of,
+    survive_signals,
     where_it_stands,
     who,
 )
@@ -49,28 +52,52 @@ def rollback(
 ) -> None:
     """Restore what was there before: server values, option file, settings file."""
     journal = find_journal(which, state_dir)
+    survive_signals()
     with exclusive(journal.path.parent.parent, who()) as hold:
         journal = journals.read(journal.path)
         journal.by = who()
         if journal.rolled_back:
             out.print(_("The plan {id} is rolled back already.").format(id=journal.plan.id))
             return
-        steps = in_safe_order(journal.plan.steps[n].inverse() for n in journal.ever_begun())
+        if not journal.ever_begun():
+            out.print(_("Nothing of the plan {id} was done from here.").format(id=journal.plan.id))
+            _print_left(journal)
+            return
+        steps = in_safe_order(
+            (journal.plan.steps[n].inverse() for n in journal.ever_begun()), back=True
+        )
         for number, step in enumerate(steps, 1):
-            out.print(f"[bold]{number}.[/] {escape(describe(step, back=True))}")
+            out.print(f"[bold]{number}.[/] {escape(describe(step))}")
         if not yes:
             require_yes(_("Only 'yes' will be accepted to roll back"))
-        with reached(journal.plan, login) as targets:
+        with reached(journal.plan, login, lenient=True) as targets:
             terminal, lead = Terminal(), Lead(targets.connections)
             lead.take()
             careful = Careful(hold, lead, None, terminal.tell)
             restart = restart_of(restart_command, restarted)
             with where_it_stands(journal):
                 Walk(journal, Surroundings(targets, terminal, restart, careful)).back()
-    left = [describe(journal.plan.steps[number]) for number in journal.found_done()]
-    if left:
-        out.print(_("Left as it is, since it was so before this plan came to it:"))
-        for text in left:
-            out.print(f"- {escape(text)}")
-    out.print(f"[green]{_('Rolled back: everything is as it was before.')}[/]")
+    if _print_left(journal):
+        out.print(f"[green]{_('Rolled back: what this plan did is undone.')}[/]")
+    else:
+        out.print(f"[green]{_('Rolled back: everything is as it was before.')}[/]")
     raise typer.Exit(ROLLED_BACK)
+
+
+def _print_left(journal: Journal) -> bool:
+    """What a rollback leaves, and what is left to a person; whether there is any of it."""
+    was_so = [describe(journal.plan.steps[number]) for number in journal.found_done()]
+    by_hand = [
+        describe(step.inverse())
+        for number in journal.ever_begun()
+        if isinstance(step := journal.plan.steps[number], WriteOptionFile) and step.path is None
+    ]
+    for title, texts in (
+        (_("Left as it is, since it was so before this plan came to it:"), was_so),
+        (_("Left to you, since it cannot be done from here:"), by_hand),
+    ):
+        if texts:
+            out.print(title)
+            for text in texts:
+                out.print(f"- {escape(text)}")
+    return bool(was_so or by_hand)

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from unhang.change.hold import holder_of
 from unhang.change.journal import Journal
+from unhang.change.promotion import HARM
 from unhang.change.status import Status, status_of
 from unhang.cli import options
 from unhang.cli.change_options import StateDirOption, find_journal, reached
@@ -46,7 +47,7 @@ def status(
 
 def _look(journal: Journal, login: str | None) -> Status:
     try:
-        with reached(journal.plan, login) as targets:
+        with reached(journal.plan, login, lenient=True) as targets:
             return status_of(journal, targets)
     except (CannotConnect, NotPermitted, StalePlan, UsageProblem) as error:
         return status_of(journal, None, error.message)
@@ -71,6 +72,10 @@ def _print(found: Status, holder: str | None) -> None:
         out.print(_("A crash cost an entry of the journal; what is there now was looked at."))
     if found.restarted is False:
         out.print(_("The application was not restarted since its settings were edited."))
+    if found.paused:
+        out.print(_("Paused by {path}.").format(path=escape(found.paused)))
+    if found.watch_is_open:
+        out.print(_("A watch was begun and did not end: nobody knows what it would have found."))
     if found.watched:
         out.print(_("Watched after the steps: {what}").format(what=escape(found.watched)))
     lost = [s for s in found.steps if s.drift and s.number in found.restarted_servers]
@@ -109,6 +114,8 @@ def _progress(progress: str) -> str:
 def _next(found: Status) -> list[str]:
     """Commands to paste."""
     resume, back = "unhang apply --resume", "unhang rollback"
+    if found.whole == "applied" and found.watched.startswith(HARM):
+        return [f"{back}   # {_('it did harm, and is still in effect')}"]
     if found.whole == "drifted" and {s.number for s in found.steps if s.drift} <= set(
         found.restarted_servers
     ):

@@ -17,7 +17,7 @@ from unhang.change.drain import DrainingGroup
 from unhang.change.verify import Verification
 from unhang.cli import options
 from unhang.cli.change_options import StateDirOption, find_journal, reached
-from unhang.cli.output import Format, out, print_json, print_paste
+from unhang.cli.output import Format, err, out, print_json, print_paste
 from unhang.i18n import _, ngettext
 from unhang.rules.text import seconds
 
@@ -46,6 +46,12 @@ def verify(
         while not result.drained and time.monotonic() < deadline:
             time.sleep(min(_POLL_SECONDS, max(0.0, deadline - time.monotonic())))
             result = verification.verify(journal, targets)
+    if journal.rolled_back:
+        err.print(
+            _("The plan {id} was rolled back: this is not in effect any more.").format(
+                id=journal.plan.id
+            )
+        )
     if output is Format.JSON:
         print_json("verify", {"plan": journal.plan.id, "verification": result.to_json()})
     else:

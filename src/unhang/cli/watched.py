@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import sys
 import time
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar, Final
@@ -15,11 +14,11 @@ from rich.markup import escape
 
 from unhang.change.apply import Walk
 from unhang.change.control import Careful, check_stop_file, wait_while_paused
-from unhang.change.promotion import CLEAN
+from unhang.change.promotion import CLEAN, HARM
 from unhang.change.steps import RestartApplication
 from unhang.change.targets import Targets
 from unhang.cli.output import err, out
-from unhang.errors import UsageProblem
+from unhang.errors import CannotConnect, UsageProblem
 from unhang.i18n import _
 from unhang.monitor.canary import SHORTEST_BASELINE
 from unhang.monitor.vigil import HarmSeen, Vigil
@@ -62,6 +61,8 @@ class Watched:
             for name, login in targets.logins.items()
         }
         with Vigil(openers, run_dir=_run_dir(targets)) as vigil:
+            self._baseline(walk, vigil)
+            walk.journal.write("watch-begun", seconds=self.seconds)
             try:
                 self._forward(walk, careful, vigil)
             except HarmSeen as harm:
@@ -72,14 +73,23 @@ class Watched:
         text = _("Watched for {n:g} s: nothing is worse than before.").format(n=self.seconds)
         out.print(f"[green]{escape(text)}[/]")
 
-    def _forward(self, walk: Walk, careful: Careful, vigil: Vigil) -> None:
+    def _baseline(self, walk: Walk, vigil: Vigil) -> None:
         tell = walk.around.person.tell
         self._check_restart(walk)
         tell(_("Looking for {n:g} s at how it is now.").format(n=self.baseline))
-        vigil.baseline(self.baseline, _Say(_("baseline")))
+        try:
+            vigil.baseline(self.baseline, _Say(_("baseline")))
+        except HarmSeen as blind:
+            raise CannotConnect(
+                _("{why}. Nothing was changed.").format(why=str(blind).rstrip("."))
+            ) from None
         for text in vigil.blind():
             tell(_("Cannot be judged well: {what}").format(what=text))
+
+    def _forward(self, walk: Walk, careful: Careful, vigil: Vigil) -> None:
+        tell = walk.around.person.tell
         careful.also = vigil.check
+        careful.on_restart = lambda: vigil.settle(self.settle)
         walk.forward()
         vigil.settle(self.settle)
         tell(
@@ -121,8 +131,7 @@ class Watched:
         # That the application was restarted was said of the way there.
         restart = replace(walk.around.restart, done=False)
         walk.around = replace(walk.around, restart=restart)
-        with suppress(OSError):  # a full disk must not hinder the way back
-            walk.journal.write("watched", verdict=f"rolled back: {self.harm}", seen=vigil.to_json())
+        walk.journal.write("watched", verdict=f"{HARM}{self.harm}", seen=vigil.to_json())
         walk.back()
         text = _("Rolled back: everything is as it was before. The reason: {why}")
         out.print(escape(text.format(why=self.harm)))

@@ -33,6 +33,7 @@ STATUS: Final = (
     "Questions",
 )
 
+_FIRST_WITH_ORIGINS: Final = (8, 0, 0)
 _SWITCHES: Final = {"ON": "1", "OFF": "0"}
 
 # MariaDB: information_schema.SYSTEM_VARIABLES.GLOBAL_VALUE_ORIGIN
@@ -66,13 +67,16 @@ def read_server(
     about = fetch(
         connection,
         "SELECT @@version AS version, @@version_comment AS comment, @@hostname AS hostname,"
-        " @@port AS port, @@datadir AS datadir, @@server_id AS server_id,"
-        " @@global.read_only AS read_only",
+        " @@port AS port, @@datadir AS datadir, @@global.read_only AS read_only",
     )[0]
     engine = identify(about["version"], about["comment"])
     values = _integers(_show(connection, "GLOBAL VARIABLES", VARIABLES))
     origins = _origins(connection, engine, account=account, unseen=unseen)
-    persisted = _persisted(connection, engine, visible=bool(origins))
+    persisted = _persisted(connection, engine)
+    if persisted is None:
+        # Without it no value's origin is certain, and nobody may believe that nothing is persisted.
+        _tell_hidden("persisted_variables", account, unseen)
+        origins, persisted = {}, {}
     return Server(
         version=about["version"],
         version_comment=about["comment"],
@@ -97,10 +101,11 @@ def _integers(values: Mapping[str, str]) -> dict[str, int]:
 
 
 def _identity(connection: Connection, about: Mapping[str, Any]) -> str:
-    # server_uuid: MySQL. MariaDB's server_uid is made of the machine's address and the port, so
-    # the data directory is needed as well to tell two instances apart.
+    # server_uuid: MySQL; a copy of a data directory has it, too. MariaDB's server_uid is made of
+    # the machine's address and the port. A server_id would not do: SET GLOBAL changes it.
     uuid = _show(connection, "GLOBAL VARIABLES", ("server_uuid",)).get("server_uuid")
-    return uuid or "{hostname}:{port}:{datadir}:{server_id}".format(**about)
+    place = "{hostname}:{port}:{datadir}".format(**about)
+    return f"{uuid}:{place}" if uuid else place
 
 
 def _origins(
@@ -113,10 +118,10 @@ def _origins(
             " WHERE VARIABLE_NAME IN %s"
         )
     else:
-        blind = unseen_because(connection, engine)
-        if blind:
-            unseen(Unseen(_("where the values of the server's variables come from"), blind))
+        if engine.release < _FIRST_WITH_ORIGINS:
+            unseen(Unseen(_origins_in_words(), _too_old()))
             return {}
+        # There and filled also with performance_schema=OFF (MySQL 9.7), as persisted_variables is.
         sql = (
             "SELECT VARIABLE_NAME AS name, VARIABLE_SOURCE AS origin, VARIABLE_PATH AS path"
             " FROM performance_schema.variables_info WHERE VARIABLE_NAME IN %s"
@@ -126,13 +131,7 @@ def _origins(
     except pymysql.err.MySQLError as error:
         if errorcodes.code_of(error) not in errorcodes.NO_PRIVILEGE:
             raise
-        unseen(
-            Unseen(
-                _("where the values of the server's variables come from"),
-                _("the account may not read performance_schema.variables_info"),
-                f"GRANT SELECT ON performance_schema.* TO {account};",
-            )
-        )
+        _tell_hidden("variables_info", account, unseen)
         return {}
     return {
         row["name"]: Origin(_ORIGINS.get(row["origin"], "unknown"), row["path"] or None)
@@ -140,21 +139,45 @@ def _origins(
     }
 
 
-def unseen_because(connection: Connection, engine: Engine) -> str | None:
-    """Why a MySQL server keeps from everybody what `performance_schema` holds; `None` if it tells.
+def _origins_in_words() -> str:
+    return _("where the values of the server's variables come from")
 
-    Switched off, its tables are there and empty (MySQL 9.7); before 8.0 some are not there.
+
+def _too_old() -> str:
+    return _("MySQL before 8.0 does not show it")
+
+
+def _tell_hidden(table: str, account: str, unseen: Callable[[Unseen], None]) -> None:
+    unseen(
+        Unseen(
+            _origins_in_words(),
+            _("the account may not read {table}").format(table=f"performance_schema.{table}"),
+            f"GRANT SELECT ON performance_schema.* TO {account};",
+        )
+    )
+
+
+def unseen_because(connection: Connection, engine: Engine) -> str | None:
+    """Why a MySQL server keeps from everybody what `performance_schema` sees; `None` if it tells.
+
+    Switched off, its tables are there and empty (MySQL 9.7); before 8.0 some are not there. Those
+    about variables are filled all the same.
     """
-    if engine.release < (8, 0, 0):
-        return _("MySQL before 8.0 does not show it")
+    if engine.release < _FIRST_WITH_ORIGINS:
+        return _too_old()
     on = fetch(connection, "SELECT @@performance_schema AS value")[0]["value"]
     return None if on else _("performance_schema is off")
 
 
-def _persisted(connection: Connection, engine: Engine, *, visible: bool) -> dict[str, int]:
-    if not (engine.can_persist and visible):
+def _persisted(connection: Connection, engine: Engine) -> dict[str, int] | None:
+    """What `mysqld-auto.cnf` holds; `None` when this account may not see it."""
+    if not engine.can_persist:
         return {}
     sql = "SELECT VARIABLE_NAME, VARIABLE_VALUE FROM performance_schema.persisted_variables"
-    return _integers(
-        {row["VARIABLE_NAME"]: row["VARIABLE_VALUE"] for row in fetch(connection, sql)}
-    )
+    try:
+        rows = fetch(connection, sql)
+    except pymysql.err.MySQLError as error:
+        if errorcodes.code_of(error) not in errorcodes.NO_PRIVILEGE:
+            raise
+        return None
+    return _integers({row["VARIABLE_NAME"]: row["VARIABLE_VALUE"] for row in rows})

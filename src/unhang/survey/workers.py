@@ -42,6 +42,19 @@ def find_workers(
     return _running_gunicorn(directory) if directory else None
 
 
+def explicit_processes(unhang_settings: Mapping[str, Any]) -> int | None:
+    """How many processes `UNHANG["WORKERS"]` says there are; `None` if it says nothing.
+
+    Only a number that somebody wrote down can prove that every process was seen: what runs on this
+    host at a moment may be half of it.
+
+    Raises:
+        UsageProblem: It says something else.
+    """
+    found = find_workers(None, unhang_settings, None)
+    return found.processes if found else None
+
+
 def _running_gunicorn(directory: Path) -> Workers | None:
     """The gunicorn masters of this host that run in the project's folder, counted together."""
     masters: list[tuple[int, int]] = []
@@ -54,9 +67,10 @@ def _running_gunicorn(directory: Path) -> Workers | None:
             if parent and _is_gunicorn(parent.cmdline()):
                 continue  # a worker; its master is counted
             environment = process.environ().get("GUNICORN_CMD_ARGS", "")
-            masters.append(gunicorn_workers([*shlex.split(environment), *command]))
-        except (psutil.Error, OSError):
-            continue  # gone, or another user's
+            said, threads = gunicorn_workers([*shlex.split(environment), *command])
+            masters.append((said or _children(process), threads))
+        except (psutil.Error, OSError, ValueError):
+            continue  # gone, another user's, or started with what no shell would read
     if not masters:
         return None
     slots = sum(processes * threads for processes, threads in masters)
@@ -64,13 +78,22 @@ def _running_gunicorn(directory: Path) -> Workers | None:
     return Workers(processes, max(1, slots // processes), _("gunicorn seen on this host"))
 
 
+def _children(master: psutil.Process) -> int:
+    """The workers it has now; a configuration file or WEB_CONCURRENCY may have said how many."""
+    alive = [p for p in master.children() if p.status() != psutil.STATUS_ZOMBIE]
+    return max(1, len(alive))
+
+
 def _is_gunicorn(command: Sequence[str]) -> bool:
     return any(Path(part).name == "gunicorn" for part in command[:2])
 
 
-def gunicorn_workers(arguments: Sequence[str]) -> tuple[int, int]:
-    """Processes and threads that a gunicorn command line asks for (later arguments win)."""
+def gunicorn_workers(arguments: Sequence[str]) -> tuple[int | None, int]:
+    """Processes and threads that a gunicorn command line asks for (later arguments win).
+
+    Processes are `None` when it does not say: something else may, and the default is one.
+    """
     text = " ".join(arguments)
     processes = re.findall(r"(?:^|\s)(?:-w\s*|--workers[=\s])(\d+)", text)
     threads = re.findall(r"(?:^|\s)--threads[=\s](\d+)", text)
-    return int(processes[-1]) if processes else 1, int(threads[-1]) if threads else 1
+    return int(processes[-1]) if processes else None, int(threads[-1]) if threads else 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -117,6 +118,28 @@ def test_a_file_that_is_no_journal_does_not_hide_the_others(plan: Plan, tmp_path
     journal = journals.open_for(plan, tmp_path)
     (journal.path.parent / "zero.jsonl").touch()
     assert journals.newest(tmp_path).path == journal.path
+
+
+def test_a_damaged_journal_is_named_and_not_passed_over(plan: Plan, tmp_path: Path) -> None:
+    """It may be the one of a change that is in effect."""
+    journal = journals.open_for(plan, tmp_path)
+    journal.write("begun", 0)
+    damaged = journal.path.with_name("damaged.jsonl")
+    damaged.write_bytes(b"\0\0\0\n" + journal.path.read_bytes())
+    with pytest.raises(UsageProblem, match=r"damaged.jsonl is not a journal"):
+        journals.newest(tmp_path)
+
+
+def test_a_plan_that_was_refused_does_not_hide_the_one_in_effect(
+    plan: Plan, tmp_path: Path
+) -> None:
+    first = journals.open_for(plan, tmp_path)
+    first.write("begun", 0)
+    os.utime(first.path, (1, 1))
+    refused = journals.open_for(replace(plan, id="later"), tmp_path)
+    assert journals.newest(tmp_path).path == first.path
+    refused.write("begun", 0)
+    assert journals.newest(tmp_path).path == refused.path
 
 
 def test_a_full_disk_leaves_no_half_line(

@@ -35,6 +35,7 @@ from unhang.change.steps import (
     lowers_wait_timeout,
     wait_timeout_change,
 )
+from unhang.change.surroundings import Surroundings
 from unhang.survey.model import Origin
 
 waits = st.integers(timeouts.MIN_WAIT_TIMEOUT, 40_000)
@@ -181,9 +182,7 @@ def _go(journal: journals.Journal, world: World, forward: bool, moment: int) -> 
 
 
 def _around() -> Any:
-    around = mock.Mock()
-    around.control.before = lambda *_a: None
-    return around
+    return Surroundings(mock.Mock(), mock.Mock())
 
 
 def edit(before: int, after: int) -> EditSettings:
