@@ -63,7 +63,8 @@ if [ $# -eq 0 ]; then
         test_shape.py; do
         set -- "$@" --ignore="tests/unit/$room"
     done
-    for subject in change connect diagnose lab_guardian lab_load lab_proxy lab_server lab_site \
+    for subject in change change_crashes change_targets change_watched change_which connect diagnose \
+        lab_guardian lab_load lab_proxy lab_server lab_site \
         monitor_refused monitor_sample monitor_watch reaper reaper_crowd sessions watch; do
         set -- "$@" --ignore="tests/server/test_$subject.py"
     done

@@ -76,7 +76,7 @@ class Journal:
         return {"at": at, "event": event, "step": step, **by, **facts}
 
     def _append(self, entry: Mapping[str, Any], cut: int | None = None) -> None:
-        line = json.dumps(entry, ensure_ascii=False) + "\n"
+        line = json.dumps(entry) + "\n"
         descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND)
         try:
             if cut is not None:
@@ -217,7 +217,7 @@ def open_for(plan: Plan, state_dir: Path, by: str = "") -> Journal:
     # The first entry is there whole or not at all: without it nothing could be read.
     at = datetime.now(UTC).isoformat(timespec="milliseconds")
     entry = {"at": at, "event": "planned", "step": None, "by": by, "plan": plan.to_json()}
-    line = json.dumps(entry, ensure_ascii=False) + "\n"
+    line = json.dumps(entry) + "\n"
     replace_file(path, line.encode(), mode=0o600)
     return Journal(path, plan, [entry], by)
 

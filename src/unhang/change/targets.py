@@ -23,7 +23,7 @@ from unhang.survey.model import Alias
 from unhang.survey.project import Project, load_settings
 from unhang.survey.server import read_server
 from unhang.survey.targets_file import NamedTarget, read
-from unhang.survey.workers import find_workers
+from unhang.survey.workers import explicit_processes
 
 
 class Reached(dict[str, Connection]):
@@ -143,8 +143,7 @@ class Targets:
         """How many processes the application has on this host; `None` if nobody said so."""
         if self.project is None:
             return None
-        found = find_workers(None, load_settings(self.project).unhang, self.project.directory)
-        return found.processes if found else None
+        return explicit_processes(load_settings(self.project).unhang)
 
     def _login_for(self, server: ServerTarget) -> Login:
         named = self._named(server)

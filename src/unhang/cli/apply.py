@@ -105,7 +105,7 @@ def apply(
         lead = Lead(targets.connections)
         lead.take()
         journal = journals.open_for(plan, folder, who())
-        if watching and journal.finished:
+        if watching and journal.finished and plan.steps:
             raise Refused(
                 _("The plan is applied already: a watch would have nothing to compare with."),
                 cure=_("Look with unhang verify, or roll back and apply again with --watch."),

@@ -65,8 +65,9 @@ class Format(StrEnum):
 def print_json(command: str, content: Mapping[str, Any]) -> None:
     """One JSON document on standard output, with the schema's number and the verb's name."""
     document = {"schema": SCHEMA, "command": command, **content}
-    json.dump(document, sys.stdout, indent=2, ensure_ascii=False)
-    sys.stdout.write("\n")
+    text = json.dumps(document, indent=2, ensure_ascii=False)
+    # Bytes of a file that are no text would end the output.
+    sys.stdout.write(text.encode("utf-8", "replace").decode() + "\n")
 
 
 def print_error(error: UnhangError) -> None:

@@ -56,8 +56,8 @@ class Server:
     """One server, as it was when asked.
 
     Attributes:
-        identity: What tells this server from every other (`server_uuid`, or host, port, data
-            directory and server id where there is none).
+        identity: What tells this server from every other: host, port and data directory, and
+            `server_uuid` where there is one; a cloned machine may have another's.
         variables: Integer variables by lower-case name.
         status: Integer status counters by their usual name (`Threads_connected`, …).
         read_only: The server takes no writes from ordinary accounts.
