@@ -19,8 +19,8 @@ from support.projects import PASSWORD, RESTARTED, Project, make_project, run_unh
 from support.walks import Nobody, plan_for
 from unhang import lab
 from unhang.change import journal as journals
+from unhang.change import option_file, restart
 from unhang.change import plan as plans
-from unhang.change import restart
 from unhang.change import targets as reaching
 from unhang.change.apply import Walk
 from unhang.change.hold import exclusive
@@ -974,3 +974,28 @@ def test_the_way_back_survives_a_connection_that_was_closed_meanwhile(
             server.restart()
         Walk(journal, around).back()
     assert timeout_of(server) == 28_800
+
+
+def test_a_file_that_nobody_can_see_is_not_called_durable(
+    server: Server, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As with a server on another machine: the file is printed, and raising waits for a word."""
+    server.execute("SET GLOBAL wait_timeout = 60, interactive_timeout = 60")
+    text = server.option_file.read_text()
+    server.option_file.write_text(text.replace("!includedir", "# includedir"))
+    monkeypatch.setattr(option_file, "after_a_restart", lambda *_arguments: None)
+    plan = project.plan()
+    waiting = project.apply(plan)
+    assert waiting.code == 5
+    assert "tee /etc/mysql/mariadb.conf.d/zz-unhang.cnf" in waiting.text
+    assert "unhang apply --resume --by-hand-done" in waiting.text
+    assert "CONN_MAX_AGE" not in project.settings_file.read_text(), "the next restart brings 60"
+    done = project.unhang(
+        "apply", "--resume", "--by-hand-done", "--yes", *RESTARTED, "--login", project.login
+    )
+    assert done.code == 0, done
+    verified = project.unhang("verify", "--login", project.login)
+    assert "whether it outlives a restart of the server is not known" in verified.text
+    back = project.rollback()
+    assert back.code == 6
+    assert "Left to you, since it cannot be done from here" in back.text

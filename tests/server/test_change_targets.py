@@ -107,6 +107,35 @@ def test_a_group_is_changed_at_once_and_back(fleet: Fleet) -> None:
     assert (timeout_of(fleet.primary), timeout_of(fleet.replica)) == (28_800, 28_800)
 
 
+def test_a_server_that_is_gone_does_not_keep_the_others_from_going_back(fleet: Fleet) -> None:
+    plan = fleet.plan("--group", "production", "--wait-timeout", "120")
+    apply = ("apply", str(plan), "--yes", *RESTARTED, "--force", "no staging yet")
+    assert fleet.unhang(*apply).code == 0
+    fleet.replica.stop()
+    status = fleet.unhang("status")
+    assert status.code == 3
+    assert "Nobody answers" in status.text
+    half = fleet.unhang("rollback", "--yes", *RESTARTED)
+    assert half.code == 7, half
+    assert "Nobody answers" in half.text
+    assert timeout_of(fleet.primary) == 28_800
+    fleet.replica.start()
+    whole = fleet.unhang("rollback", "--yes", *RESTARTED)
+    assert whole.code == 6, whole
+    assert timeout_of(fleet.replica) == 28_800
+
+
+def test_a_target_that_was_renamed_can_be_rolled_back_with_a_login(fleet: Fleet) -> None:
+    plan = fleet.plan("--target", "primary", "--wait-timeout", "120")
+    assert fleet.unhang("apply", str(plan), "--yes", *RESTARTED, "--force", "for a test").code == 0
+    file = fleet.directory / "unhang.toml"
+    file.write_text(file.read_text().replace("primary", "db1"))
+    assert fleet.unhang("rollback", "--yes").code == 2
+    login = ("--login", fleet.primary.dsn("dba", SECRET))
+    assert fleet.unhang("rollback", "--yes", *RESTARTED, *login).code == 6
+    assert timeout_of(fleet.primary) == 28_800
+
+
 def test_production_asks_for_a_plan_that_went_through_staging(
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -96,8 +96,15 @@ class Targets:
             StalePlan: Another one answers.
         """
         for server in self.plan.servers:
-            if step is None or getattr(step, "server", None) == server.name:
-                self._refresh(server)
+            meant = getattr(step, "server", None) == server.name
+            if step is None or meant:
+                try:
+                    self._refresh(server)
+                except (CannotConnect, NotPermitted) as error:
+                    self.connections.pop(server.name, None)
+                    self.connections.away[server.name] = error
+                    if meant or not self.lenient:
+                        raise
 
     def _refresh(self, server: ServerTarget) -> None:
         connection = self.connections.get(server.name)

@@ -65,7 +65,11 @@ def print_verification(result: Verification) -> None:
     for title in (_("what"), _("expected"), _("found"), ""):
         table.add_column(title)
     for check in result.checks:
-        mark = f"[green]{_('ok')}[/]" if check.ok else f"[bold red]{_('NOT OK')}[/]"
+        mark = {
+            True: f"[green]{_('ok')}[/]",
+            False: f"[bold red]{_('NOT OK')}[/]",
+            None: f"[yellow]{_('unknown')}[/]",
+        }[check.ok]
         table.add_row(escape(check.what), check.expected, check.found, mark)
     out.print(table)
     for server in result.draining:
@@ -93,6 +97,8 @@ def print_verification(result: Verification) -> None:
             )
     seen = all(server.seen for server in result.draining)
     everybody = _("In effect for everybody.") if seen else _("In effect for all that is seen.")
+    if any(check.ok is None for check in result.checks):
+        everybody = _("In effect now; whether it outlives a restart of the server is not known.")
     verdict = (
         f"[green]{everybody}[/]"
         if result.in_effect and result.drained
