@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, TypeAlias
 
 import pymysql
 
@@ -20,10 +21,29 @@ from unhang.survey.collect import current_account
 from unhang.survey.connect import Connection, connected, fetch
 from unhang.survey.login import Login
 from unhang.survey.model import Alias
-from unhang.survey.project import Project, load_settings
+from unhang.survey.project import Project, Settings, load_settings
 from unhang.survey.server import read_server
 from unhang.survey.targets_file import NamedTarget, read
 from unhang.survey.workers import explicit_processes
+
+_SAME_SECONDS: Final = 0.5
+"""How long settings that were just loaded stand for what a fresh interpreter would say."""
+_Files: TypeAlias = tuple[tuple[str, int, int, int] | str, ...]
+
+
+def _fingerprint(settings: Settings) -> _Files:
+    """What changes when one of the files that the settings came from does."""
+    found: list[tuple[str, int, int, int] | str] = []
+    for path in (settings.settings_file, *settings.loaded_files):
+        try:
+            status = path.stat() if path else None
+        except OSError:
+            status = None
+        now = (
+            (str(path), status.st_mtime_ns, status.st_size, status.st_ino) if status else str(path)
+        )
+        found.append(now)
+    return tuple(found)
 
 
 class Reached(dict[str, Connection]):
@@ -58,6 +78,7 @@ class Targets:
     connections: Reached = field(default_factory=Reached)
     logins: dict[str, Login] = field(default_factory=dict)
     _known: dict[str, int] = field(default_factory=dict)
+    _loaded: tuple[float, _Files, Settings] | None = None
     _stack: ExitStack = field(default_factory=ExitStack)
 
     def __enter__(self) -> Targets:
@@ -130,33 +151,52 @@ class Targets:
             return None
         return Project(Path(target.directory), target.settings_module, target.python)
 
-    def aliases(self) -> dict[str, Alias]:
-        """The MySQL aliases as a fresh interpreter sees them now; none without a project."""
+    def settings(self) -> Settings | None:
+        """The project's settings as a fresh interpreter sees them now; `None` without a project.
+
+        Questions that follow one another at once have one answer, unless one of the project's files
+        was changed in between: the interpreter takes a third of a second each time.
+
+        Raises:
+            UsageProblem: They do not load.
+        """
         if self.project is None:
-            return {}
+            return None
+        if self._loaded is not None:
+            until, files, settings = self._loaded
+            if time.monotonic() < until and files == _fingerprint(settings):
+                return settings
         settings = load_settings(self.project)
+        self._loaded = (time.monotonic() + _SAME_SECONDS, _fingerprint(settings), settings)
+        return settings
+
+    def aliases(self) -> dict[str, Alias]:
+        """The MySQL aliases of these settings; none without a project."""
+        settings = self.settings()
+        if settings is None:
+            return {}
         return {name: settings.alias(name) for name in settings.mysql_aliases}
 
     @property
     def run_dir(self) -> Path | None:
         """Where the application writes down who opens connections; `None` without a project."""
-        if self.project is None:
+        settings = self.settings()
+        if settings is None:
             return None
-        settings = load_settings(self.project)
         return settings.run_dir if settings.unhang.get("OWNERS", True) is True else None
 
     @property
     def processes(self) -> int | None:
         """How many processes the application has on this host; `None` if nobody said so."""
-        if self.project is None:
-            return None
-        return explicit_processes(load_settings(self.project).unhang)
+        settings = self.settings()
+        return explicit_processes(settings.unhang) if settings else None
 
     def _login_for(self, server: ServerTarget) -> Login:
         named = self._named(server)
         acting = self.login or (named.login() if named else None)
-        if server.aliases and self.project is not None:
-            own = load_settings(self.project).login(server.aliases[0].name)
+        settings = self.settings() if server.aliases else None
+        if settings is not None:
+            own = settings.login(server.aliases[0].name)
             return own.acting_as(acting) if acting else own
         if named is not None:
             # An account of --login goes to the server that the file names.

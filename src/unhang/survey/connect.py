@@ -34,6 +34,9 @@ else:
 Row = Mapping[str, Any]
 
 
+_unverified: Final[list[ssl.SSLContext]] = []
+
+
 class _Lasting(Connection):
     """A connection that a short `wait_timeout` does not take from us.
 
@@ -44,6 +47,22 @@ class _Lasting(Connection):
     """
 
     _reopens = False
+
+    def _create_ssl_ctx(self, sslp: Mapping[str, Any]) -> ssl.SSLContext:
+        """What PyMySQL makes of its options (1.2); without any, one for all connections.
+
+        It loads the system's certificates, which takes 50 ms, and verifies nothing by them.
+        """
+        if sslp:
+            return self._made_context(sslp)
+        if not _unverified:
+            _unverified.append(self._made_context(sslp))
+        return _unverified[0]
+
+    def _made_context(self, sslp: Mapping[str, Any]) -> ssl.SSLContext:
+        pymysqls: Any = super()  # the type stubs do not have it
+        made: ssl.SSLContext = pymysqls._create_ssl_ctx(sslp)
+        return made
 
     @property
     def _wire(self) -> Any:
