@@ -22,17 +22,18 @@ other_python() {
     done
 }
 
-# suite VENV [pytest arguments]. More workers than cores: most tests wait for a server.
+# suite VENV CACHE [pytest arguments]. More workers than cores: most tests wait for a server.
 suite() {
-    local python=$1/bin/python failed=.pytest_cache/v/cache/lastfailed code; shift
+    local python=$1/bin/python cache=$2 code; shift 2
+    local failed=$cache/v/cache/lastfailed
     rm -f "$failed"
-    "$python" -m pytest "$@"; code=$?
+    "$python" -m pytest -o cache_dir="$cache" "$@"; code=$?
     [ $code -eq 1 ] && [ "$(grep -c '"' "$failed")" -le 5 ] || return $code
     # Up to five tests that failed beside others get one more run, alone: some wait for a moment
     # that a machine with more work than cores misses. What fails alone as well has failed; what
     # passes is named, for somebody to make it wait for the event instead of the clock.
     echo "== once more, alone:"; cat "$failed"
-    "$python" -m pytest -q --last-failed --last-failed-no-failures none || return 1
+    "$python" -m pytest -o cache_dir="$cache" -q --last-failed --last-failed-no-failures none || return 1
     echo "== FAILED BESIDE OTHERS, PASSED ALONE: see the list above"
 }
 
@@ -45,33 +46,46 @@ if [ -n "$other" ] && { [ ! "$second/.ready" -nt pyproject.toml ] \
     nice scripts/setup.sh "$other" "$second" &
     setting_up=$!
 fi
+# All that touches Django, and is not about servers, texts or files alone, which are the same there.
+beside=(-q -n 2 --dist worksteal -m "not slow" --ignore=tests/causes)
+for room in change cli lab monitor mysql reaper rules survey web test_docs.py test_house.py test_shape.py; do
+    beside+=(--ignore="tests/unit/$room")
+done
+for subject in change change_crashes change_targets change_watched change_which connect diagnose \
+    lab_guardian lab_load lab_proxy lab_server lab_site monitor_refused monitor_sample monitor_watch \
+    reaper reaper_crowd sessions watch; do
+    beside+=(--ignore="tests/server/test_$subject.py")
+done
+# Of the lanes only what looks into the interpreter, in test_workers.
+beside+=(--ignore-glob='tests/unit/lanes/test_[!w]*.py')
+on_second() { UNHANG_DRIVER=pymysql suite "$second" .pytest_cache/second "$@"; }
+
 echo "== $(says "$venv")"
-if [ $# -gt 0 ]; then suite "$venv" "$@"; code=$?; else
-    suite "$venv" -q -n 3 --dist worksteal -m "not demo"; code=$?
-    suite "$venv" -q -m demo || code=$?  # it measures, so it runs alone
+if [ $# -gt 0 ]; then
+    suite "$venv" .pytest_cache/first "$@"; code=$?
+else
+    suite "$venv" .pytest_cache/first -q -n 3 --dist worksteal -m "not demo"; code=$?
 fi
+if [ -n "$setting_up" ]; then wait "$setting_up" || exit 1; fi
+second_code=0
 if [ -z "$other" ]; then
     echo "== SKIPPED: no second Python here (3.11 for Django 5.2, 3.12 or newer for the newest Django)"
-    exit $code
+elif [ $# -gt 0 ]; then
+    echo "== $(says "$second")"
+    on_second "$@"; second_code=$?
+else
+    # Beside the demo, which mostly waits, and behind it: the demo measures.
+    log=$(mktemp)
+    (renice -n 19 -p $BASHPID >/dev/null; on_second "${beside[@]}") >"$log" 2>&1 &
+    running=$!
 fi
-[ -z "$setting_up" ] || wait "$setting_up" || exit 1
-echo "== $(says "$second")"
 if [ $# -eq 0 ]; then
-    set -- -q -n 3 --dist worksteal -m "not slow" --ignore=tests/causes
-    # What is about servers, texts or files alone is the same under any Django.
-    for room in change cli lab monitor mysql reaper rules survey web test_docs.py test_house.py \
-        test_shape.py; do
-        set -- "$@" --ignore="tests/unit/$room"
-    done
-    for subject in change change_crashes change_targets change_watched change_which connect diagnose \
-        lab_guardian lab_load lab_proxy lab_server lab_site \
-        monitor_refused monitor_sample monitor_watch reaper reaper_crowd sessions watch; do
-        set -- "$@" --ignore="tests/server/test_$subject.py"
-    done
-    # Of the lanes only what looks into the interpreter, in test_workers.
-    set -- "$@" --ignore-glob='tests/unit/lanes/test_[!w]*.py'
+    suite "$venv" .pytest_cache/demo -q -m demo || code=$?
+    if [ -n "$other" ]; then
+        wait "$running"; second_code=$?
+        echo "== $(says "$second")"
+        cat "$log"; rm -f "$log"
+    fi
 fi
-export UNHANG_DRIVER=pymysql
-suite "$second" "$@"; second_code=$?
 [ $code -ne 0 ] && exit $code
 exit $second_code

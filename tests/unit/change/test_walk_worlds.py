@@ -119,7 +119,7 @@ def changes(draw: st.DrawFn) -> tuple[World, list[Step]]:
     return World(servers, aliases), draw(st.permutations(steps))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(changes(), st.lists(st.tuples(st.booleans(), st.integers(1, 25)), max_size=6), st.booleans())
 def test_no_crash_and_no_way_out_puts_django_above_the_server(
     change: tuple[World, list[Step]], crashes: list[tuple[bool, int]], ends_forward: bool

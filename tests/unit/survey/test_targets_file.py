@@ -639,7 +639,7 @@ def all_that_is_said(file: Path) -> list[object]:
     return said
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(content=FILES, dsn=st.sampled_from(DSNS))
 def test_a_mistake_is_a_usage_problem_and_never_tells_a_secret(
     content: dict[str, Any], dsn: str
@@ -665,7 +665,7 @@ def test_a_mistake_is_a_usage_problem_and_never_tells_a_secret(
     assert not [record for record in records if SECRET in record.getMessage()]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(
     start=st.integers(0, len(EXAMPLE)),
     length=st.integers(0, 40),
