@@ -206,7 +206,7 @@ def specimens(draw: Draw) -> Specimen:
     return Specimen(bom + source.replace("\n", newline), certain and not hard)
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(specimens(), st.sampled_from([None, 0, 280]), st.booleans(), st.booleans())
 def test_any_file_is_refused_or_has_the_values_and_nothing_else_changed(
     specimen: Specimen, age: int | None, checks: bool, engine: bool
