@@ -12,10 +12,8 @@ from unhang.change import journal as journals
 from unhang.change.apply import Walk
 from unhang.change.control import Careful
 from unhang.change.hold import exclusive
-from unhang.change.journal import Journal
 from unhang.change.lead import Lead
 from unhang.change.order import in_safe_order
-from unhang.change.steps import WriteOptionFile
 from unhang.change.surroundings import Surroundings
 from unhang.change.wording import describe
 from unhang.cli import options
@@ -34,6 +32,7 @@ from unhang.cli.change_options import (
     who,
 )
 from unhang.cli.output import out
+from unhang.cli.rolled_back import print_left, print_rolled_back
 from unhang.i18n import _
 
 ROLLED_BACK = 6
@@ -61,7 +60,7 @@ def rollback(
             return
         if not journal.ever_begun():
             out.print(_("Nothing of the plan {id} was done from here.").format(id=journal.plan.id))
-            _print_left(journal)
+            print_left(journal)
             return
         steps = in_safe_order(
             (journal.plan.steps[n].inverse() for n in journal.ever_begun()), back=True
@@ -77,27 +76,5 @@ def rollback(
             restart = restart_of(restart_command, restarted)
             with where_it_stands(journal):
                 Walk(journal, Surroundings(targets, terminal, restart, careful)).back()
-    if _print_left(journal):
-        out.print(f"[green]{_('Rolled back: what this plan did is undone.')}[/]")
-    else:
-        out.print(f"[green]{_('Rolled back: everything is as it was before.')}[/]")
+    print_rolled_back(journal)
     raise typer.Exit(ROLLED_BACK)
-
-
-def _print_left(journal: Journal) -> bool:
-    """What a rollback leaves, and what is left to a person; whether there is any of it."""
-    was_so = [describe(journal.plan.steps[number]) for number in journal.found_done()]
-    by_hand = [
-        describe(step.inverse())
-        for number in journal.ever_begun()
-        if isinstance(step := journal.plan.steps[number], WriteOptionFile) and step.path is None
-    ]
-    for title, texts in (
-        (_("Left as it is, since it was so before this plan came to it:"), was_so),
-        (_("Left to you, since it cannot be done from here:"), by_hand),
-    ):
-        if texts:
-            out.print(title)
-            for text in texts:
-                out.print(f"- {escape(text)}")
-    return bool(was_so or by_hand)

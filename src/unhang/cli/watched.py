@@ -18,6 +18,7 @@ from unhang.change.promotion import CLEAN, HARM
 from unhang.change.steps import RestartApplication
 from unhang.change.targets import Targets
 from unhang.cli.output import err, out
+from unhang.cli.rolled_back import print_rolled_back
 from unhang.errors import CannotConnect, UsageProblem
 from unhang.i18n import _
 from unhang.monitor.canary import SHORTEST_BASELINE
@@ -133,8 +134,8 @@ class Watched:
         walk.around = replace(walk.around, restart=restart)
         walk.journal.write("watched", verdict=f"{HARM}{self.harm}", seen=vigil.to_json())
         walk.back()
-        text = _("Rolled back: everything is as it was before. The reason: {why}")
-        out.print(escape(text.format(why=self.harm)))
+        print_rolled_back(walk.journal)
+        out.print(escape(_("The reason: {why}").format(why=self.harm)))
 
 
 class _Say:
