@@ -71,8 +71,11 @@ class Watched:
                 self._back(walk, careful, vigil)
                 return
             walk.journal.write("watched", verdict=CLEAN, seconds=self.seconds, seen=vigil.to_json())
-        text = _("Watched for {n:g} s: nothing is worse than before.").format(n=self.seconds)
-        out.print(f"[green]{escape(text)}[/]")
+            partly = bool(vigil.blind())
+        text = _("Watched for {n:g} s: nothing is worse than before.")
+        if partly:
+            text = _("Watched for {n:g} s: of what can be judged, nothing is worse than before.")
+        out.print(f"[green]{escape(text.format(n=self.seconds))}[/]")
 
     def _baseline(self, walk: Walk, vigil: Vigil) -> None:
         tell = walk.around.person.tell
